@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/container.h"
+
+#include "base/fd.h"
+#include "engine/sysctl.h"
+#include "oci/validate.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+
+/* Kubernetes names are at most 253 bytes, generated ids 64; the id becomes file names. */
+#define ID_MAX 200
+
+static int check_id(const char *id, struct err *e)
+{
+	size_t n = strlen(id);
+	if (n == 0 || n > ID_MAX || id[0] == '.' || strchr(id, '/'))
+		return err_set(e, -EINVAL,
+			       "container id \"%.200s\": 1 to %d characters, no / and no leading .",
+			       id, ID_MAX);
+	return 0;
+}
+
+static int check_user_namespace(const struct oci_spec *s, struct err *e)
+{
+	const struct oci_namespace *u = oci_spec_namespace(s, OCI_NS_USER);
+	bool maps = s->n_uid_mappings || s->n_gid_mappings;
+	if (maps && (!u || (u->path && u->path[0])))
+		return err_set(e, -EINVAL, "id mappings need a new user namespace");
+	if (u && !(u->path && u->path[0]) && (!s->n_uid_mappings || !s->n_gid_mappings))
+		return err_set(e, -EINVAL,
+			       "a new user namespace needs uidMappings and gidMappings");
+	return 0;
+}
+
+/* What is not done is refused, not left out. */
+static int check_unsupported(const struct oci_spec *s, struct err *e)
+{
+	for (size_t i = 0; i < s->n_mounts; i++)
+		if (s->mounts[i].n_uid_mappings || s->mounts[i].n_gid_mappings)
+			return err_set(e, -EOPNOTSUPP,
+				       "mount %s: id-mapped mounts are not supported",
+				       s->mounts[i].destination);
+	if (s->monotonic.present || s->boottime.present)
+		return err_set(e, -EOPNOTSUPP, "timeOffsets are not supported");
+	if (s->intel_rdt.present)
+		return err_set(e, -EOPNOTSUPP, "intelRdt is not supported");
+	return 0;
+}
+
+static int check_rootfs(const char *rootfs, struct err *e)
+{
+	if (rootfs[0] != '/' || strlen(rootfs) >= PATH_MAX)
+		return err_set(e, -EINVAL, "rootfs %.200s is not an absolute path", rootfs);
+	if (rootfs[strspn(rootfs, "/")] == '\0')
+		return err_set(e, -EINVAL, "rootfs / would be the engine's own root");
+	_cleanup_close_ int fd = open(rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_errno(e, -errno, "rootfs %s", rootfs) : 0;
+}
+
+int engine_check_spec(const struct engine *g, const char *id, const struct oci_spec *spec,
+		      const char *rootfs, struct err *e)
+{
+	int r = check_id(id, e);
+	if (r == 0 && !spec->has_process)
+		r = err_set(e, -EINVAL, "container %s: the spec has no process", id);
+	if (r == 0)
+		r = oci_spec_validate(spec, e);
+	if (r == 0)
+		r = check_rootfs(rootfs, e);
+	if (r == 0)
+		r = check_user_namespace(spec, e);
+	if (r == 0)
+		r = check_unsupported(spec, e);
+	for (size_t i = 0; r == 0 && i < spec->n_sysctl; i++)
+		r = engine_sysctl_check(spec, spec->sysctl[i].key, g->network_is_pods, e);
+	return r;
+}
+
+static int write_map(int proc_pid_fd, const char *file, const struct oci_id_mapping *m, size_t n,
+		     struct err *e)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	for (size_t i = 0; i < n; i++)
+		buf_printf(&b, "%u %u %u\n", m[i].container_id, m[i].host_id, m[i].size);
+	int r = buf_failed(&b) ? -ENOMEM : file_write(proc_pid_fd, file, b.data);
+	return r < 0 ? err_errno(e, r, "write %s", file) : 0;
+}
+
+int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e)
+{
+	const struct oci_namespace *u = oci_spec_namespace(spec, OCI_NS_USER);
+	if (!u || (u->path && u->path[0]))
+		return 0;
+	int r = write_map(proc_pid_fd, "uid_map", spec->uid_mappings, spec->n_uid_mappings, e);
+	return r < 0 ? r
+		     : write_map(proc_pid_fd, "gid_map", spec->gid_mappings, spec->n_gid_mappings,
+				 e);
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine keeps. Private to engine/. */
+#pragma once
+
+#include "engine/engine.h"
+#include "engine/launch.h"
+#include "engine/namespaces.h"
+#include "engine/procs.h"
+
+struct engine {
+	pid_t launcher;
+	int sock; /* requests; sending is one system call, so threads need no lock */
+	char *state_dir, *cgroup_root; /* or NULL */
+	bool network_is_pods;
+};
+
+struct engine_container {
+	struct engine *engine;
+	char *id;
+	const struct oci_spec *spec; /* borrowed */
+	char *state_dir;	     /* or NULL */
+	char *cgroup;		     /* directory, or NULL */
+	int device_fd;		     /* the program on the cgroup */
+	enum engine_devices devices;
+	struct engine_bpf bpf;
+	char *bundle;		   /* for hooks: where the rootfs is */
+	struct engine_launch init; /* its connection is open until it is started */
+	int init_pidfd;		   /* our own copy */
+	pid_t init_pid;
+	uint64_t ns_flags; /* CLONE_NEW* to join for an exec */
+	struct engine_owned owned;
+	bool frozen;
+};
+
+/** Refuses what cannot be or must not be done, before anything is done. */
+int engine_check_spec(const struct engine *g, const char *id, const struct oci_spec *spec,
+		      const char *rootfs, struct err *e);
+
+/** Writes the id maps of a new user namespace, for the process at @proc_pid_fd. */
+int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e);
+
+/** What is set on a process from outside: resource limits, OOM score, priorities. */
+int engine_apply_limits(const struct engine_launch *l, const struct oci_process *p, struct err *e);
