@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What runtime.c (the pod), task.c (a request to one process) and process.c (its life) share. */
+#pragma once
+
+#include "base/list.h"
+#include "oci/arena.h"
+#include "runtimes/container.h"
+#include "runtimes/process-io.h"
+#include "runtimes/runtime.h"
+
+/* A pod has tens of execs at a time; each holds descriptors. */
+#define EXECS_MAX 4096
+#define CONTAINERS_MAX 1024
+
+/* What the field's runtime reports for a process whose machine died. */
+#define EXIT_STATUS_LOST 255
+/* 128 + SIGKILL */
+#define EXIT_STATUS_KILLED 137
+
+struct waiter {
+	struct list link;
+	task_done_fn done;
+	void *arg;
+};
+
+struct process {
+	struct list link;	     /* in container->execs; unused for init */
+	struct container *container; /* of which it holds a reference */
+	unsigned refs;
+	char *exec_id; /* "" for init */
+	bool terminal;
+	char *in, *out, *errout;
+	enum task_status status;
+	bool deleted;
+	uint32_t exit_status;
+	struct timespec exited_at;
+	uint32_t width, height; /* asked for before it ran; 0: never */
+	struct process_io *io;
+	bool waiting;	  /* WaitProcess is on its way */
+	bool close_stdin; /* CloseIO came before the streams were opened */
+	struct list waiters;
+	struct loop_timer *drain_timer; /* while a Delete waits for the output */
+	task_done_fn drained;
+	void *drained_arg;
+
+	struct oci_process *spec; /* an exec's, until it is started */
+	struct oci_arena *arena;
+};
+
+struct container {
+	struct list link;
+	struct runtime *rt;
+	unsigned refs;
+	struct container_resources res; /* a worker's while status is CREATING or `removing` */
+	bool removing;
+	bool in_poststart;		    /* a worker runs its poststart hooks */
+	struct delete_job *after_poststart; /* the deletion that waits for them */
+	struct process *init;
+	struct list execs;
+	size_t n_execs;
+};
+
+enum sandbox_status {
+	SANDBOX_NONE,
+	SANDBOX_BOOTING,
+	SANDBOX_UP,
+	SANDBOX_DEAD,
+	SANDBOX_CLOSED,
+};
+
+struct runtime {
+	struct runtime_params params;
+	struct sandbox *sandbox;
+	enum sandbox_status status;
+	char dead_reason[512];
+	struct list containers;
+	size_t n_containers;
+	struct list booting;	 /* create jobs that wait for the sandbox */
+	unsigned in_flight;	 /* jobs on workers */
+	struct waiter *shutdown; /* waits for in_flight to be 0 */
+};
+
+/* runtime.c */
+struct container *runtime_find(struct runtime *rt, const char *id, struct err *e);
+struct process *runtime_find_process(struct runtime *rt, const char *id, const char *exec_id,
+				     struct err *e);
+void runtime_emit(struct runtime *rt, enum task_event_type type, const struct process *p);
+void runtime_job_done(struct runtime *rt);
+void container_unref(struct container *c);
+/** The pod's first container has ended, and with it the pod: kills the others. */
+void runtime_end_members(struct runtime *rt, const struct container *of);
+static inline struct container *container_ref(struct container *c)
+{
+	c->refs++;
+	return c;
+}
+/** Takes it out of the pod; the memory goes with the last reference. */
+void container_unlink(struct container *c);
+
+/* process.c */
+int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,
+		struct process **ret);
+void process_unref(struct process *p);
+static inline struct process *process_ref(struct process *p)
+{
+	p->refs++;
+	return p;
+}
+static inline bool process_is_init(const struct process *p)
+{
+	return p->exec_id[0] == '\0';
+}
+int process_open_io(struct process *p, struct err *e);
+/** It runs in the guest: copies its streams, waits for its end. */
+void process_started(struct process *p);
+/** It has ended: tells everybody. */
+void process_exited(struct process *p, uint32_t exit_status);
+void process_state(const struct process *p, struct task_state *ret);
+/** Calls @done once its output is delivered, or cannot be within a bound. */
+void process_when_drained(struct process *p, task_done_fn done, void *arg);
+const char *task_status_name(enum task_status s);
+/** Answers with its state. */
+void process_answer(struct process *p, task_done_fn done, void *arg);

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process' life, from "it runs in the guest" to "everybody knows that it has ended".
+ *
+ * Its end is what the agent's WaitProcess says. Our agent takes that call at any time; an agent
+ * without early_wait drops unread output when it answers, so there it is sent only when both
+ * streams have ended.
+ */
+#include "base/log.h"
+#include "runtimes/internal.h"
+
+#include <string.h>
+
+/* How long a Delete waits for output that no reader takes. */
+#define DRAIN_TIMEOUT_MS 2000
+
+const char *task_status_name(enum task_status s)
+{
+	switch (s) {
+	case TASK_CREATING:
+		return "being created";
+	case TASK_CREATED:
+		return "created";
+	case TASK_STARTING:
+		return "being started";
+	case TASK_RUNNING:
+		return "running";
+	case TASK_PAUSED:
+		return "paused";
+	case TASK_STOPPED:
+		return "stopped";
+	}
+	return "unknown";
+}
+
+int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,
+		struct process **ret)
+{
+	struct process *p = calloc(1, sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	p->refs = 1;
+	p->container = container_ref(c);
+	list_init(&p->link);
+	list_init(&p->waiters);
+	p->status = TASK_CREATED;
+	p->terminal = stdio->terminal;
+	p->exec_id = strdup(exec_id);
+	p->in = strdup(stdio->in);
+	p->out = strdup(stdio->out);
+	p->errout = strdup(stdio->errout);
+	if (!p->exec_id || !p->in || !p->out || !p->errout) {
+		process_unref(p);
+		return -ENOMEM;
+	}
+	*ret = p;
+	return 0;
+}
+
+void process_unref(struct process *p)
+{
+	if (!p || --p->refs > 0)
+		return;
+	process_io_free(p->io);
+	loop_timer_free(p->drain_timer);
+	oci_arena_free(p->arena);
+	free(p->exec_id);
+	free(p->in);
+	free(p->out);
+	free(p->errout);
+	container_unref(p->container);
+	free(p);
+}
+
+void process_state(const struct process *p, struct task_state *ret)
+{
+	const struct container *c = p->container;
+	pid_t pid = c->rt->sandbox ? sandbox_pid(c->rt->sandbox) : 0;
+	bool never_ran = p->status == TASK_CREATED || p->status == TASK_CREATING;
+
+	*ret = (struct task_state){
+		.id = c->res.id,
+		.exec_id = p->exec_id,
+		.bundle = c->res.bundle,
+		.pid = never_ran && !process_is_init(p) ? 0 : pid,
+		.status = p->status,
+		.stdio = {p->terminal, p->in, p->out, p->errout},
+		.exit_status = p->exit_status,
+		.exited_at = p->exited_at,
+	};
+}
+
+void process_answer(struct process *p, task_done_fn done, void *arg)
+{
+	struct task_state state;
+	process_state(p, &state);
+	done(arg, 0, &state, NULL);
+}
+
+/* ---- The end ------------------------------------------------------------------------------- */
+
+void process_exited(struct process *p, uint32_t exit_status)
+{
+	if (p->status == TASK_STOPPED)
+		return;
+	bool ran = p->status == TASK_RUNNING || p->status == TASK_PAUSED;
+	p->status = TASK_STOPPED;
+	p->exit_status = exit_status;
+	(void)clock_gettime(CLOCK_REALTIME, &p->exited_at);
+	if (p->io)
+		process_io_stop_stdin(p->io);
+	if (ran)
+		runtime_emit(p->container->rt, TASK_EVENT_EXIT, p);
+
+	struct runtime *rt = p->container->rt;
+	if (ran && process_is_init(p) && rt->status == SANDBOX_UP &&
+	    strcmp(p->container->res.id, rt->params.sandbox_id) == 0)
+		runtime_end_members(rt, p->container);
+
+	process_ref(p);
+	while (!list_empty(&p->waiters)) {
+		struct waiter *w = list_first(&p->waiters, struct waiter, link);
+		list_del(&w->link);
+		process_answer(p, w->done, w->arg);
+		free(w);
+	}
+	process_unref(p);
+}
+
+static void on_wait_done(void *arg, int r, ProtobufCMessage *response, const struct err *e)
+{
+	struct process *p = arg;
+	uint32_t status = EXIT_STATUS_LOST;
+
+	if (response) {
+		status = (uint32_t)((Grpc__WaitProcessResponse *)response)->status;
+		protobuf_c_message_free_unpacked(response, NULL);
+	} else if (p->container->rt->status == SANDBOX_UP) {
+		log_error("wait for process \"%s\" of container %s: %s", p->exec_id,
+			  p->container->res.id, err_text(e, r));
+	}
+	process_exited(p, status);
+	process_unref(p);
+}
+
+static void wait_in_guest(struct process *p)
+{
+	struct err e = ERR_INIT;
+	Grpc__WaitProcessRequest req = GRPC__WAIT_PROCESS_REQUEST__INIT;
+
+	if (p->waiting)
+		return;
+	p->waiting = true;
+	req.container_id = p->container->res.id;
+	req.exec_id = p->exec_id;
+	process_ref(p);
+	int r = agent_start(sandbox_agent(p->container->rt->sandbox), "WaitProcess", &req.base, 0,
+			    on_wait_done, p, &e);
+	if (r < 0)
+		on_wait_done(p, r, NULL, &e);
+}
+
+/* ---- Output --------------------------------------------------------------------------------- */
+
+static void finish_drain(struct process *p)
+{
+	task_done_fn done = p->drained;
+	if (!done)
+		return;
+	p->drained = NULL;
+	loop_timer_free(TAKE_PTR(p->drain_timer));
+	process_answer(p, done, p->drained_arg);
+}
+
+static void on_drained(void *arg)
+{
+	struct process *p = arg;
+
+	process_ref(p);
+	if (p->container->rt->status == SANDBOX_UP)
+		wait_in_guest(p);
+	finish_drain(p);
+	process_unref(p);
+}
+
+static void on_drain_timeout(void *arg)
+{
+	struct process *p = arg;
+
+	log_warn("output of \"%s\" of container %s was not taken by its reader and is lost",
+		 p->exec_id, p->container->res.id);
+	process_ref(p);
+	finish_drain(p);
+	process_unref(p);
+}
+
+void process_when_drained(struct process *p, task_done_fn done, void *arg)
+{
+	bool flowing = p->io && p->waiting && !process_io_is_drained(p->io) &&
+		       p->container->rt->status == SANDBOX_UP;
+	if (!flowing || p->drained ||
+	    loop_timer_new(p->container->rt->params.loop, on_drain_timeout, p, &p->drain_timer) <
+		    0) {
+		process_answer(p, done, arg);
+		return;
+	}
+	p->drained = done;
+	p->drained_arg = arg;
+	loop_timer_start(p->drain_timer, DRAIN_TIMEOUT_MS);
+}
+
+int process_open_io(struct process *p, struct err *e)
+{
+	const struct process_io_params params = {
+		.loop = p->container->rt->params.loop,
+		.agent = sandbox_agent(p->container->rt->sandbox),
+		.container_id = p->container->res.id,
+		.exec_id = p->exec_id,
+		.in = p->in,
+		.out = p->out,
+		.errout = p->errout,
+		.terminal = p->terminal,
+		.on_drained = on_drained,
+		.arg = p,
+	};
+	int r = process_io_new(&params, &p->io, e);
+	if (r == 0 && p->close_stdin)
+		process_io_close_stdin(p->io);
+	return r;
+}
+
+void process_started(struct process *p)
+{
+	p->status = TASK_RUNNING;
+	process_io_start(p->io);
+	if (agent_features(sandbox_agent(p->container->rt->sandbox))->early_wait)
+		wait_in_guest(p);
+}

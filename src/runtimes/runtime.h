@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of a pod: its sandbox, containers and processes, and what may be done to each when.
+ *
+ * All of it belongs to the loop thread: there is no lock, because nothing else ever touches it.
+ * What would block (boot, mounts, their undoing) runs on a worker with data of its own and posts
+ * its outcome back; what is one call to the agent is started and finished on the loop. A request is
+ * never cancelled by its client: the work finishes, and its result is kept.
+ *
+ * Container and process: CREATING -> CREATED -> STARTING -> RUNNING (<-> PAUSED) -> STOPPED, then
+ * deleted. The callbacks of one container's events come in the order create, start, exit, delete,
+ * each once.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "io/loop.h"
+#include "io/worker.h"
+#include "resource/rootfs.h"
+
+#include "proto/agent.pb-c.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+struct runtime;
+
+enum task_status {
+	TASK_CREATING,
+	TASK_CREATED,
+	TASK_STARTING,
+	TASK_RUNNING,
+	TASK_PAUSED,
+	TASK_STOPPED,
+};
+
+enum task_event_type {
+	TASK_EVENT_CREATE,
+	TASK_EVENT_START,
+	TASK_EVENT_EXEC_ADDED,
+	TASK_EVENT_EXEC_STARTED,
+	TASK_EVENT_EXIT,
+	TASK_EVENT_DELETE,
+	TASK_EVENT_PAUSED,
+	TASK_EVENT_RESUMED,
+};
+
+struct task_stdio {
+	bool terminal;
+	const char *in, *out, *errout; /* never NULL */
+};
+
+/** A snapshot of a process. Strings are borrowed until the next call into the runtime. */
+struct task_state {
+	const char *id;	     /* of the container */
+	const char *exec_id; /* "" for its init */
+	const char *bundle;
+	pid_t pid; /* the VMM's: a guest's pid means nothing on the host */
+	enum task_status status;
+	struct task_stdio stdio;
+	uint32_t exit_status;
+	struct timespec exited_at; /* 0: has not */
+};
+
+struct task_create {
+	const char *id, *bundle;
+	struct task_stdio stdio;
+	const struct rootfs_mount *rootfs;
+	size_t n_rootfs;
+	const char *config_file, *config_body; /* or NULL */
+};
+
+struct runtime_params {
+	struct loop *loop;
+	struct worker_pool *workers;
+	const char *sandbox_id; /* borrowed */
+	bool debug;
+	/** Something happened to a task. @rootfs only with TASK_EVENT_CREATE. Loop thread. */
+	void (*on_event)(void *arg, enum task_event_type type, const struct task_state *state,
+			 const struct task_create *create);
+	void *arg;
+};
+
+/** The outcome of a request, on the loop thread; @state is NULL where r < 0. */
+typedef void (*task_done_fn)(void *arg, int r, const struct task_state *state, const struct err *e);
+typedef void (*task_stats_fn)(void *arg, int r, const Grpc__StatsContainerResponse *stats,
+			      const struct err *e);
+
+int runtime_new(const struct runtime_params *p, struct runtime **ret);
+/** After runtime_shutdown() has finished. */
+void runtime_free(struct runtime *rt);
+
+/* An exec_id of "" (or the container's own id) means the container's init. */
+void runtime_create(struct runtime *rt, const struct task_create *c, task_done_fn done, void *arg);
+void runtime_start(struct runtime *rt, const char *id, const char *exec_id, task_done_fn done,
+		   void *arg);
+void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, task_done_fn done,
+		    void *arg);
+void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint32_t signum,
+		  bool all, task_done_fn done, void *arg);
+void runtime_wait(struct runtime *rt, const char *id, const char *exec_id, task_done_fn done,
+		  void *arg);
+void runtime_pause(struct runtime *rt, const char *id, bool pause, task_done_fn done, void *arg);
+void runtime_resize(struct runtime *rt, const char *id, const char *exec_id, uint32_t width,
+		    uint32_t height, task_done_fn done, void *arg);
+void runtime_update(struct runtime *rt, const char *id, const char *resources_json, size_t len,
+		    task_done_fn done, void *arg);
+void runtime_stats(struct runtime *rt, const char *id, task_stats_fn done, void *arg);
+
+int runtime_exec(struct runtime *rt, const char *id, const char *exec_id,
+		 const struct task_stdio *stdio, const char *process_json, size_t len,
+		 struct err *e);
+int runtime_close_stdin(struct runtime *rt, const char *id, const char *exec_id, struct err *e);
+int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struct task_state *ret,
+		  struct err *e);
+
+/**
+ * Takes the pod down and calls @done with r = 0; with containers left and not @now, does nothing
+ * and calls it with r = 1. Waits for work in flight. No request is taken afterwards.
+ */
+void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg);

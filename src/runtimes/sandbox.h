@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pod's virtual machine: configuration, shared directory, hypervisor, agent; brought up, watched
+ * and taken down as one.
+ *
+ * sandbox_boot() and sandbox_shutdown() block and run on a worker, one after the other; the rest is
+ * for the loop thread. Everything that boot does to the host is in the sandbox's journal.
+ *
+ *	/run/kata/<sid>/          0700, all of it gone after shutdown
+ *	/run/kata/<sid>/journal   see persist/undo.h
+ *	/run/kata/<sid>/root/     sockets of the VMM and its helpers
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "config/config.h"
+#include "hypervisor/hypervisor.h"
+#include "oci/spec.h"
+#include "persist/undo.h"
+#include "resource/share-fs.h"
+
+#define SANDBOX_RUN_DIR "/run/kata"
+
+struct sandbox;
+
+struct sandbox_params {
+	struct loop *loop;
+	const char *id;		 /* copied */
+	const char *config_file; /* containerd's ConfigPath or NULL; copied */
+	const char *config_body; /* containerd's ConfigBody or NULL; copied */
+	bool debug;		 /* containerd itself logs at debug */
+	/** The machine is gone although nobody stopped it. Loop thread, at most once. */
+	void (*on_dead)(void *arg, const char *reason);
+	void *arg;
+};
+
+int sandbox_new(const struct sandbox_params *p, struct sandbox **ret);
+/** Boots for the pod whose first container has @spec. On failure everything is undone again. */
+int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e);
+/**
+ * Gives up a machine that does not answer: from now on it counts as dead (on_dead is called), and
+ * shutdown kills it without asking. Loop thread.
+ */
+void sandbox_abandon(struct sandbox *s, const char *reason);
+/** Stops the machine (gracefully within a short grace), undoes everything. Idempotent. Worker. */
+void sandbox_shutdown(struct sandbox *s);
+/** After sandbox_shutdown(). Loop thread or after it. NULL is fine. */
+void sandbox_free(struct sandbox *s);
+
+/* Valid once booted. */
+struct agent *sandbox_agent(struct sandbox *s);
+struct journal *sandbox_journal(struct sandbox *s);
+struct share_fs *sandbox_share(struct sandbox *s); /* NULL with shared_fs = "none" */
+const struct kata_config *sandbox_config(const struct sandbox *s);
+/** What State and events report as pid: the VMM's. 0 before boot. */
+pid_t sandbox_pid(const struct sandbox *s);
+
+/**
+ * Undoes what a dead shim left of a sandbox: replays its journal, removes its directory. Finds
+ * nothing: fine. For `delete`.
+ */
+int sandbox_cleanup(const char *id);
