@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service/stats.h"
+
+#include "proto/cgroups_v1.pb-c.h"
+#include "proto/cgroups_v2.pb-c.h"
+
+#include "base/testing.h"
+
+#include <string.h>
+
+static Grpc__MemoryStats__StatsEntry entries[4];
+static Grpc__MemoryStats__StatsEntry *entry_list[] = {&entries[0], &entries[1], &entries[2],
+						      &entries[3]};
+
+static void add(size_t i, char *key, uint64_t value)
+{
+	entries[i] = (Grpc__MemoryStats__StatsEntry)GRPC__MEMORY_STATS__STATS_ENTRY__INIT;
+	entries[i].key = key;
+	entries[i].value = value;
+}
+
+static const char *pack(bool v2, struct buf *out)
+{
+	static uint64_t per_cpu[] = {3, 4};
+	Grpc__StatsContainerResponse response = GRPC__STATS_CONTAINER_RESPONSE__INIT;
+	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
+	Grpc__CpuStats cpu = GRPC__CPU_STATS__INIT;
+	Grpc__CpuUsage usage = GRPC__CPU_USAGE__INIT;
+	Grpc__ThrottlingData throttling = GRPC__THROTTLING_DATA__INIT;
+	Grpc__MemoryStats memory = GRPC__MEMORY_STATS__INIT;
+	Grpc__MemoryData used = GRPC__MEMORY_DATA__INIT;
+	Grpc__PidsStats pids = GRPC__PIDS_STATS__INIT;
+
+	add(0, "pgpgin", 11);
+	add(1, "total_inactive_file", 12);
+	add(2, "rss", 13);
+	add(3, "inactive_file", 14);
+	usage.total_usage = 7000;
+	usage.percpu_usage = per_cpu;
+	usage.n_percpu_usage = 2;
+	throttling.throttled_time = 9000;
+	cpu.cpu_usage = &usage;
+	cpu.throttling_data = &throttling;
+	used.usage = 100;
+	used.limit = 200;
+	memory.usage = &used;
+	memory.cache = 15;
+	memory.stats = entry_list;
+	memory.n_stats = 4;
+	pids.current = 5;
+	stats.cpu_stats = &cpu;
+	stats.memory_stats = &memory;
+	stats.pids_stats = &pids;
+	response.cgroup_stats = &stats;
+	return stats_pack(&response, v2, out);
+}
+
+static void version_1_is_filled_by_name(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	assert_string_equal(pack(false, &out), "io.containerd.cgroups.v1.Metrics");
+	Io__Containerd__Cgroups__V1__Metrics *m =
+		io__containerd__cgroups__v1__metrics__unpack(NULL, out.len, (uint8_t *)out.data);
+	assert_non_null(m);
+	assert_int_equal(m->memory->pg_pg_in, 11);
+	assert_int_equal(m->memory->total_inactive_file, 12);
+	assert_int_equal(m->memory->rss, 13);
+	assert_int_equal(m->memory->cache, 15);
+	assert_int_equal(m->memory->usage->usage, 100);
+	assert_int_equal(m->memory->usage->limit, 200);
+	assert_int_equal(m->cpu->usage->total, 7000);
+	assert_int_equal(m->cpu->usage->per_cpu[1], 4);
+	assert_int_equal(m->cpu->throttling->throttled_time, 9000);
+	assert_int_equal(m->pids->current, 5);
+	io__containerd__cgroups__v1__metrics__free_unpacked(m, NULL);
+}
+
+static void version_2_counts_microseconds(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	assert_string_equal(pack(true, &out), "io.containerd.cgroups.v2.Metrics");
+	Io__Containerd__Cgroups__V2__Metrics *m =
+		io__containerd__cgroups__v2__metrics__unpack(NULL, out.len, (uint8_t *)out.data);
+	assert_non_null(m);
+	assert_int_equal(m->cpu->usage_usec, 7);
+	assert_int_equal(m->cpu->throttled_usec, 9);
+	assert_int_equal(m->memory->usage, 100);
+	assert_int_equal(m->memory->anon, 13); /* version 1's rss */
+	assert_int_equal(m->memory->file, 15);
+	assert_int_equal(m->memory->inactive_file, 14);
+	io__containerd__cgroups__v2__metrics__free_unpacked(m, NULL);
+}
+
+static void an_empty_answer_is_an_empty_message(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	const Grpc__StatsContainerResponse response = GRPC__STATS_CONTAINER_RESPONSE__INIT;
+	assert_non_null(stats_pack(&response, false, &out));
+	assert_int_equal(out.len, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(version_1_is_filled_by_name),
+		cmocka_unit_test(version_2_counts_microseconds),
+		cmocka_unit_test(an_empty_answer_is_an_empty_message),
+	};
+	return RUN_TESTS();
+}
