@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The daemon: one loop, a few workers, one pod.
+ *
+ * It lives in a mount namespace of its own, whose root is a slave of the host's and shared below:
+ * what the host mounts is seen here and in the guest, and what is mounted here for the guest is
+ * gone with the process, however it ends.
+ */
+#include "base/fd.h"
+#include "base/log.h"
+#include "io/worker.h"
+#include "runtimes/runtime.h"
+#include "service/task.h"
+#include "shim/actions.h"
+
+#include <fcntl.h>
+#include <malloc.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define WORKERS 4
+#define FLUSH_MS 2000 /* containerd reports a shim as leaked when Shutdown takes 3 s */
+
+struct shim {
+	struct loop *loop;
+	struct worker_pool *workers;
+	struct rpc_server *server;
+	struct events *events;
+	struct runtime *runtime;
+	struct task_service task;
+};
+
+/* Before any thread. */
+static int own_mount_namespace(struct err *e)
+{
+	if (unshare(CLONE_NEWNS) < 0)
+		return err_errno(e, -errno, "make a mount namespace");
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 ||
+	    mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) < 0)
+		return err_errno(e, -errno, "set the mount propagation of /");
+	return 0;
+}
+
+/* Scheduling side channels: all threads of a pod share one core cookie, no other pod does. */
+static void core_schedule(void)
+{
+	enum { PR_SCHED_CORE_ = 62, CREATE = 1, PROCESS_GROUP = 2 }; /* linux/prctl.h */
+	const char *wanted = getenv("SCHED_CORE");
+	if (wanted && wanted[0] && prctl(PR_SCHED_CORE_, CREATE, 0, PROCESS_GROUP, 0) < 0)
+		log_warn("core scheduling is not available: %s", strerror(errno));
+}
+
+/* A memory shortage shall take a container's machine before the node's own services, so a shim
+ * goes one above its parent, as containerd's own shims do. Not allowed: not fatal. */
+static void adjust_oom_score(void)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	char text[32];
+	if (file_read(AT_FDCWD, "/proc/self/oom_score_adj", 64, &b) < 0 || !b.data)
+		return;
+	long score = strtol(b.data, NULL, 10) + 1;
+	(void)snprintf(text, sizeof text, "%ld", score > 1000 ? 1000 : score);
+	(void)file_write(AT_FDCWD, "/proc/self/oom_score_adj", text);
+}
+
+/* containerd's log FIFO is in the bundle, which is where we were started; the journal, if any. */
+static void open_logs(const struct cli *c)
+{
+	int fifo = open("log", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fifo >= 0)
+		log_add_sink(log_sink_fd, (void *)(intptr_t)fifo);
+	int journal = log_journal_open();
+	if (journal >= 0)
+		log_add_sink(log_sink_journal, (void *)(intptr_t)journal);
+	log_set_level(c->debug ? LOG_DEBUG : LOG_INFO);
+	log_set_sandbox(c->id);
+}
+
+/* Memory counts once per pod: few arenas, and freed memory goes back to the system. */
+static void bound_memory(void)
+{
+	(void)mallopt(M_ARENA_MAX, 1);
+	(void)mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
+static int inherited_socket(struct err *e)
+{
+	const char *text = getenv(BIND_FD_ENV);
+	char *end;
+	long fd = text ? strtol(text, &end, 10) : -1;
+	struct stat st;
+
+	if (!text || end == text || *end || fd < 3 || fd > INT32_MAX || fstat((int)fd, &st) < 0 ||
+	    !S_ISSOCK(st.st_mode))
+		return err_set(e, -EINVAL,
+			       "%s is \"%s\": must be the number of a listening socket; this is "
+			       "what `start` runs",
+			       BIND_FD_ENV, text ? text : "");
+	(void)unsetenv(BIND_FD_ENV);
+	(void)fd_set_cloexec((int)fd, true);
+	return (int)fd;
+}
+
+static void on_flushed(void *arg)
+{
+	struct shim *s = arg;
+	rpc_server_flush(s->server, FLUSH_MS);
+	loop_stop(s->loop);
+}
+
+static void on_shutdown(void *arg)
+{
+	struct shim *s = arg;
+	log_info("the pod is down");
+	rpc_server_stop_listening(s->server);
+	events_flush(s->events, FLUSH_MS, on_flushed, s);
+}
+
+static int build(struct shim *s, const struct cli *c, int listen_fd, struct err *e)
+{
+	int r = loop_new(&s->loop);
+	if (r == 0)
+		r = worker_pool_new(WORKERS, 0, &s->workers);
+	if (r == 0)
+		r = events_new(s->loop, getenv("TTRPC_ADDRESS"), c->namespace, &s->events);
+	if (r == 0)
+		r = rpc_server_new(s->loop, &s->server);
+	const struct runtime_params params = {
+		.loop = s->loop,
+		.workers = s->workers,
+		.sandbox_id = c->id,
+		.debug = c->debug,
+		.on_event = task_service_on_event,
+		.arg = &s->task,
+	};
+	if (r == 0)
+		r = runtime_new(&params, &s->runtime);
+	s->task = (struct task_service){
+		.runtime = s->runtime, .events = s->events, .on_shutdown = on_shutdown, .arg = s};
+	if (r == 0)
+		r = task_service_register(&s->task, s->server);
+	if (r == 0)
+		r = rpc_server_listen(s->server, listen_fd);
+	return r < 0 ? err_errno(e, r, "start the service") : 0;
+}
+
+static void destroy(struct shim *s)
+{
+	worker_pool_free(s->workers);
+	rpc_server_free(s->server);
+	events_free(s->events);
+	runtime_free(s->runtime);
+	loop_free(s->loop);
+}
+
+int shim_run(const struct cli *c, struct err *e)
+{
+	struct shim s = {.loop = NULL};
+	struct sockaddr_un socket = {.sun_family = AF_UNIX};
+	socklen_t len = sizeof socket;
+	int listen_fd = inherited_socket(e);
+	if (listen_fd < 0)
+		return listen_fd;
+	if (getsockname(listen_fd, (struct sockaddr *)&socket, &len) < 0)
+		return err_errno(e, -errno, "find the path of our socket");
+
+	bound_memory();
+	open_logs(c);
+	adjust_oom_score();
+	core_schedule();
+	int r = own_mount_namespace(e);
+	if (r == 0)
+		r = build(&s, c, listen_fd, e);
+	if (r == 0)
+		loop_run(s.loop);
+	else
+		log_error("%s", err_text(e, r)); /* stderr is /dev/null here */
+
+	(void)unlink(socket.sun_path);
+	destroy(&s);
+	return r;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * `start`: one daemon a pod. The socket is bound here, before the daemon runs, so that containerd
+ * can connect the moment it has the address. This runs once for each container on a busy node:
+ * it only looks at the annotations of config.json.
+ */
+#include "base/fd.h"
+#include "base/id.h"
+#include "io/child.h"
+#include "oci/annotations.h"
+#include "persist/undo.h"
+#include "shim/actions.h"
+#include "shim/bootstrap.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define DAEMON_BIND_FD 3
+
+extern char **environ;
+
+/* The daemon's environment: ours, and the number of the socket. */
+static char **daemon_env(struct err *e)
+{
+	static char bind_fd[32];
+	size_t n = 0;
+
+	while (environ[n])
+		n++;
+	char **env = calloc(n + 2, sizeof *env);
+	if (!env) {
+		(void)err_set(e, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	memcpy(env, environ, n * sizeof *env);
+	(void)snprintf(bind_fd, sizeof bind_fd, "%s=%d", BIND_FD_ENV, DAEMON_BIND_FD);
+	env[n] = bind_fd;
+	return env;
+}
+
+static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int listen_fd,
+			pid_t *ret_pid, struct err *e)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+	if (n < 0)
+		return err_errno(e, -errno, "find this program's path");
+	self[n] = '\0';
+	const char *argv[] = {self,
+			      "-namespace",
+			      c->namespace,
+			      "-address",
+			      c->address,
+			      "-publish-binary",
+			      c->publish_binary,
+			      "-id",
+			      c->id,
+			      boot->debug ? "-debug" : NULL,
+			      NULL};
+	_cleanup_free_ char **env = daemon_env(e);
+	if (!env)
+		return -ENOMEM;
+
+	const struct child_fd fds[] = {{.fd = listen_fd, .as = DAEMON_BIND_FD}};
+	struct child_spec spec = CHILD_SPEC_INIT;
+	spec.argv = argv;
+	spec.envp = (const char *const *)env;
+	spec.fds = fds;
+	spec.n_fds = ARRAY_SIZE(fds);
+	spec.outlive = true;
+	spec.new_session = true;
+	spec.ignore_sigterm = true; /* from its first moment: see main.c */
+
+	struct child daemon = CHILD_INIT;
+	int r = child_spawn(&spec, &daemon, e);
+	if (r < 0)
+		return err_wrap(e, r, "start the pod's daemon");
+	(void)close_fd(daemon.pidfd); /* it outlives us; nobody here waits for it */
+	*ret_pid = daemon.pid;
+	return 0;
+}
+
+static int write_text(const char *name, const char *text, struct err *e)
+{
+	int r = file_replace(name, text, strlen(text), 0600);
+	return r < 0 ? err_errno(e, r, "write %s in the bundle", name) : 0;
+}
+
+static int start_daemon(const struct cli *c, const struct bootstrap *boot, const char *socket_path,
+			struct err *e)
+{
+	_cleanup_close_ int listen_fd = -EBADF;
+	int r = shim_socket_listen(socket_path, &listen_fd, e);
+	if (r != 0)
+		return r < 0 ? r : 0; /* positive: a live shim already serves this pod */
+
+	pid_t pid = 0;
+	char text[32];
+	r = spawn_daemon(c, boot, listen_fd, &pid, e);
+	if (r == 0) {
+		(void)snprintf(text, sizeof text, "%d", (int)pid);
+		r = write_text("shim.pid", text, e);
+	}
+	if (r < 0) {
+		(void)unlink(socket_path);
+		if (pid > 0)
+			(void)kill(pid, SIGKILL);
+	}
+	return r;
+}
+
+/* The id of the sandbox that the container in the current directory joins; "" for none. */
+static int sandbox_to_join(struct oci_pod_identity *pod, struct err *e)
+{
+	/* A config.json that cannot be read is Create's to report, where the text reaches the user
+	 * whole; here it would only hide the shim. */
+	*pod = (struct oci_pod_identity){.type = OCI_CONTAINER_SINGLE};
+	(void)oci_pod_identity_load(".", pod);
+	if (pod->type == OCI_CONTAINER_POD)
+		return id_check("the sandbox id in config.json's annotations", pod->sandbox_id, e);
+	pod->sandbox_id[0] = '\0';
+	return 0;
+}
+
+int shim_start(const struct cli *c, struct err *e)
+{
+	char socket_path[SHIM_SOCKET_PATH_MAX], address[SHIM_SOCKET_PATH_MAX + 8];
+	struct oci_pod_identity pod;
+	struct bootstrap boot;
+
+	int r = bootstrap_read(c, &boot, e);
+	if (r == 0)
+		r = sandbox_to_join(&pod, e);
+	if (r < 0)
+		return r;
+	bool joins = pod.sandbox_id[0];
+	r = shim_socket_path(boot.socket_dir, c->address, c->namespace,
+			     joins ? pod.sandbox_id : c->id, socket_path);
+	if (r < 0)
+		return err_set(e, r, "socket_dir \"%s\" is too long for a socket's path",
+			       boot.socket_dir);
+	if (!joins) {
+		r = start_daemon(c, &boot, socket_path, e);
+		if (r < 0)
+			return r;
+	}
+
+	(void)snprintf(address, sizeof address, "unix://%s", socket_path);
+	r = write_text("address", address, e);
+	return r < 0 ? r : bootstrap_reply(&boot, address, e);
+}
