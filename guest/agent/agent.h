@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's state, and what its files share.
+ *
+ * The loop thread owns every structure here. Work that may block (mounts, the engine) is a job on a
+ * strand: it may use what the job was given, the engine, the storages and the container's fields
+ * marked "strand", and hands its result back to the loop. So there are no locks but inside the
+ * parts (strands, storages, modules, log).
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/list.h"
+#include "engine/engine.h"
+#include "guest/agent/logging.h"
+#include "guest/agent/modules.h"
+#include "guest/agent/options.h"
+#include "guest/agent/storage.h"
+#include "guest/agent/strand.h"
+#include "guest/agent/stream.h"
+#include "io/loop.h"
+#include "io/worker.h"
+#include "rpc/rpc.h"
+
+/* The shim's own limit is the kubelet's 110 pods; one pod has a handful of containers. */
+#define CONTAINERS_MAX 1024
+/* Processes that a container has or whose end nobody has collected yet. */
+#define PROCESSES_PER_CONTAINER_MAX 1024
+/* Calls that wait for one process' end, or for an event. */
+#define WAITERS_MAX 64
+/* Container and exec ids become file names. */
+#define ID_MAX 255
+
+/** A call that waits for something to happen. */
+struct waiter {
+	struct list link;
+	struct rpc_call *call;
+};
+
+struct agent {
+	struct agent_options options;
+	bool is_init;
+	struct loop *loop;
+	struct worker_pool *pool;
+	struct strand *strand; /* of the sandbox */
+	struct engine *engine;
+	struct logging *logging;
+	struct modules *modules;
+	struct storage_table *storages;
+	struct rpc_server *server;
+
+	struct list containers;
+	size_t n_containers;
+
+	/* sandbox */
+	bool sandbox_created;
+	char sandbox_id[ID_MAX + 1];
+	bool sandbox_pidns;	       /* containers share one pid namespace */
+	int pidns_fd;		       /* that of the first container, or -EBADF */
+	struct storage_set held;       /* sandbox strand */
+	struct rpc_call *destroying;   /* DestroySandbox, while containers are being removed */
+	bool stopping;		       /* the loop ends because the sandbox did */
+	char ipc_ns[160], uts_ns[160]; /* "" until made; constant afterwards */
+
+	/* oom.c */
+	int inotify_fd;
+	struct loop_io *inotify_io;
+	struct list oom_waiters; /* of struct waiter */
+	unsigned n_oom_waiters;
+
+	/* reaper.c */
+	unsigned jobs; /* on their way: a dead child may be one that a job still waits for */
+	struct loop_signal *sigchld;
+	struct loop_timer *sweep;
+	struct loop_io *launcher_io;
+	int launcher_fd;
+};
+
+/* ---- container.c -------------------------------------------------------------------------- */
+
+struct process;
+
+enum container_state {
+	CONTAINER_CREATING,
+	CONTAINER_CREATED,
+	CONTAINER_RUNNING,
+	CONTAINER_PAUSED,
+	CONTAINER_REMOVING,
+};
+
+struct container {
+	struct list link;
+	struct agent *agent;
+	unsigned refs; /* the table's and each job's */
+	char id[ID_MAX + 1];
+	enum container_state state;
+	bool starting; /* a StartContainer is on its way */
+	bool is_sandbox;
+	bool owns_pidns; /* agent.pidns_fd is of this one */
+
+	/* removal, in this order */
+	struct list removers; /* who waits for it */
+	bool killing, killed, deleting;
+
+	struct list processes;
+	size_t n_processes;
+	struct list execs; /* jobs that will become processes */
+
+	struct strand *strand;
+	struct engine_container *engine; /* strand */
+	struct oci_spec *spec;		 /* strand */
+	struct storage_set storages;	 /* strand */
+	char *cgroup;			 /* set once by create; or NULL */
+
+	int oom_watch; /* inotify's number, or -1 */
+	uint64_t oom_kills;
+	bool oom_pending; /* a kill that nobody has been told of */
+};
+
+/** The container of that id that can be used: not one being created or removed. */
+struct container *container_find(struct agent *a, const char *id, struct err *e);
+void container_unref(struct container *c);
+
+void container_create(void *ctx, struct rpc_call *call);
+void container_start(void *ctx, struct rpc_call *call);
+void container_remove(void *ctx, struct rpc_call *call);
+void container_exec(void *ctx, struct rpc_call *call);
+void container_update(void *ctx, struct rpc_call *call);
+void container_stats(void *ctx, struct rpc_call *call);
+void container_pause(void *ctx, struct rpc_call *call);
+void container_resume(void *ctx, struct rpc_call *call);
+/** Kills everything in it, then answers. */
+void container_kill_all(struct container *c, struct rpc_call *call, int signum);
+
+/** A process has ended: a removal may go on. */
+void container_process_exited(struct container *c);
+/** Begins to remove every container; sandbox_container_gone() tells of each. */
+void container_remove_all(struct agent *a);
+
+/** The same at the end of the process, when neither loop nor workers run. */
+void container_remove_all_now(struct agent *a);
+
+/** "^[A-Za-z0-9][A-Za-z0-9_.-]+$", at most ID_MAX bytes. */
+bool id_valid(const char *id);
+
+/* ---- job.c -------------------------------------------------------------------------------- */
+
+/**
+ * One call's work: work() runs on the strand, then done() on the loop thread, which answers the
+ * call. Made by job_start(); freed after done().
+ */
+struct job {
+	struct agent *agent;
+	struct rpc_call *call;
+	struct container *container; /* a reference, or NULL */
+	void (*work)(struct job *j);
+	void (*done)(struct job *j);
+	int r;
+	struct err e;
+
+	/* what work() leaves for done() */
+	struct engine_process process;
+	int in, out, errout; /* our ends of a new process' stdio; closed with the job */
+	bool terminal;
+	int number; /* a signal, a flag */
+	void *result;
+	char exec_id[ID_MAX + 1];
+	struct list link;
+};
+
+/** Makes a job; NULL when memory runs out: then @call, if any, has been answered. */
+struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c);
+/** Starts it on the container's strand, or the sandbox's. done() always runs. */
+void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct job *));
+/** Answers with Empty if j->r is 0, else with the failure, which is also logged. */
+void job_reply_empty(struct job *j);
+
+/* ---- process.c ---------------------------------------------------------------------------- */
+
+struct process {
+	struct list link;
+	struct container *container; /* borrowed: it outlives its processes */
+	char exec_id[ID_MAX + 1];    /* "": the container's init */
+	pid_t pid;
+	int pidfd;
+	struct loop_io *pidfd_io;
+	struct loop_timer *linger;
+
+	bool exited, waited;
+	int status; /* exit code, or 128 + signal */
+	struct list waiters;
+	unsigned n_waiters;
+
+	int pty; /* master, borrowed from `out`; -EBADF without a terminal */
+	struct stream_in in;
+	struct stream_out out, err;
+};
+
+/** Takes over a process that the engine made, with our ends of its stdio; -ENOMEM. */
+int process_add(struct container *c, struct job *j, struct err *e);
+struct process *process_find(struct container *c, const char *exec_id);
+/** Answers who waits (the process is gone), closes, frees. */
+void process_destroy(struct process *p);
+/** Makes the stdio pipes of a new process: the process' ends, and ours in the job. */
+int process_stdio(struct job *j, bool terminal, struct engine_stdio *io, int theirs[3],
+		  struct err *e);
+
+void process_signal(void *ctx, struct rpc_call *call);
+void process_wait(void *ctx, struct rpc_call *call);
+void process_read_stdout(void *ctx, struct rpc_call *call);
+void process_read_stderr(void *ctx, struct rpc_call *call);
+void process_write_stdin(void *ctx, struct rpc_call *call);
+void process_close_stdin(void *ctx, struct rpc_call *call);
+void process_resize(void *ctx, struct rpc_call *call);
+
+/* ---- reaper.c ----------------------------------------------------------------------------- */
+
+/** Watches for children that nobody else collects: orphans that became ours. */
+int reaper_start(struct agent *a);
+void reaper_stop(struct agent *a);
+
+/* ---- oom.c -------------------------------------------------------------------------------- */
+
+int oom_start(struct agent *a);
+void oom_stop(struct agent *a);
+/** Watches a container's control group; nothing without one. */
+void oom_watch(struct container *c);
+void oom_unwatch(struct container *c);
+void oom_get_event(void *ctx, struct rpc_call *call);
+
+/* ---- sandbox.c ---------------------------------------------------------------------------- */
+
+void sandbox_create(void *ctx, struct rpc_call *call);
+void sandbox_destroy(void *ctx, struct rpc_call *call);
+void sandbox_update_ephemeral_mounts(void *ctx, struct rpc_call *call);
+/** One container less: the end of the sandbox may wait for the last. */
+void sandbox_container_gone(struct agent *a);
+/** Where the sandbox' own files are: <state>/sandbox. */
+int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size);
+
+/* ---- guest.c, metrics.c ------------------------------------------------------------------- */
+
+void guest_details(void *ctx, struct rpc_call *call);
+void guest_online(void *ctx, struct rpc_call *call);
+void guest_reseed(void *ctx, struct rpc_call *call);
+void guest_set_time(void *ctx, struct rpc_call *call);
+void guest_metrics(void *ctx, struct rpc_call *call);
+
+/* ---- service.c ---------------------------------------------------------------------------- */
+
+int service_start(struct agent *a, int listen_fd);
+/** Answers with google.protobuf.Empty. */
+void reply_empty(struct rpc_call *call);

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls about the machine itself: what it is, its processors, memory, clock and randomness. */
+#include "guest/agent/agent.h"
+
+#include "base/fd.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/random.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/time.h>
+
+#define CPU_DIR "/sys/devices/system/cpu"
+#define MEMORY_DIR "/sys/devices/system/memory"
+
+/* As long as the original waits for processors that are being plugged in. */
+#define ONLINE_TRIES 100
+#define ONLINE_PAUSE_MS 50
+
+/* Far more than a generator can be seeded with. */
+#define SEED_MAX 4096
+
+/* Sorted. early-wait: process.c; bulk-io: stream.h. */
+static const char *const features[] = {"bulk-io", "early-wait", NULL};
+
+static size_t count(const char *const *v)
+{
+	size_t n = 0;
+	while (v[n])
+		n++;
+	return n;
+}
+
+void guest_details(void *ctx, struct rpc_call *call)
+{
+	const struct agent *a = ctx;
+	const Grpc__GuestDetailsRequest *q = (const void *)rpc_call_request(call);
+	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
+	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	details.version = (char *)AGENT_VERSION;
+	details.init_daemon = a->is_init;
+	details.supports_seccomp = true;
+	details.storage_handlers = (char **)storage_drivers;
+	details.n_storage_handlers = count(storage_drivers);
+	details.extra_features = (char **)features;
+	details.n_extra_features = count(features);
+	response.agent_details = &details;
+	/* a kernel without memory hotplug has no such file, which means 0 */
+	if (q->mem_block_size &&
+	    file_read(AT_FDCWD, MEMORY_DIR "/block_size_bytes", 64, &text) == 0 && text.data)
+		response.mem_block_size_bytes = strtoull(text.data, NULL, 16);
+	if (q->mem_hotplug_probe)
+		response.support_mem_hotplug_probe = access(MEMORY_DIR "/probe", F_OK) == 0;
+	rpc_call_reply(call, &response.base);
+}
+
+/* ---- OnlineCPUMem ------------------------------------------------------------------------- */
+
+/* Writes 1 to <dir>/<prefix>N/online wherever that says 0. Returns how many are there and online,
+ * counting those without such a file (the first processor). */
+static unsigned online_all(const char *dir, const char *prefix)
+{
+	unsigned online = 0;
+	size_t len = strlen(prefix);
+
+	DIR *d = opendir(dir);
+	if (!d)
+		return 0;
+	for (struct dirent *de; (de = readdir(d));) {
+		char path[300];
+		_cleanup_buf_ struct buf text = BUF_INIT;
+		if (strncmp(de->d_name, prefix, len) != 0 ||
+		    !isdigit((unsigned char)de->d_name[len]))
+			continue;
+		(void)snprintf(path, sizeof path, "%s/online", de->d_name);
+		int r = file_read(dirfd(d), path, 16, &text);
+		bool on = r == -ENOENT || (r == 0 && text.data && text.data[0] == '1');
+		if (!on) {
+			r = file_write(dirfd(d), path, "1");
+			on = r == 0;
+			if (r < 0)
+				log_debug("%s/%s: %s", dir, path, strerror(-r));
+		}
+		online += on;
+	}
+	(void)closedir(d);
+	return online;
+}
+
+static void online_work(struct job *j)
+{
+	const Grpc__OnlineCPUMemRequest *q = (const void *)rpc_call_request(j->call);
+
+	if (!q->cpu_only)
+		(void)online_all(MEMORY_DIR, "memory");
+	unsigned online = online_all(CPU_DIR, "cpu");
+	for (int i = 0; online < q->nb_cpus && i < ONLINE_TRIES; i++) {
+		(void)usleep(ONLINE_PAUSE_MS * 1000);
+		online = online_all(CPU_DIR, "cpu");
+	}
+	if (online < q->nb_cpus)
+		j->r = err_status(&j->e, STATUS_DEADLINE_EXCEEDED,
+				  "%u processors are online, %" PRIu32 " are wanted", online,
+				  q->nb_cpus);
+}
+
+void guest_online(void *ctx, struct rpc_call *call)
+{
+	struct job *j = job_new(ctx, call, NULL);
+	if (j)
+		job_start(j, online_work, job_reply_empty);
+}
+
+/* ---- Randomness, clock -------------------------------------------------------------------- */
+
+static int reseed(const void *data, size_t len, struct err *e)
+{
+	union {
+		struct rand_pool_info info;
+		uint8_t room[sizeof(struct rand_pool_info) + SEED_MAX];
+	} seed;
+
+	if (len == 0 || len > SEED_MAX)
+		return err_set(e, -EINVAL, "a seed of %zu bytes: not 1 to %d", len, SEED_MAX);
+	_cleanup_close_ int fd = open("/dev/random", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, -errno, "open /dev/random");
+	seed.info.entropy_count = (int)len * 8;
+	seed.info.buf_size = (int)len;
+	memcpy(seed.info.buf, data, len);
+	int r = ioctl(fd, RNDADDENTROPY, &seed) < 0 ? -errno : 0;
+	explicit_bzero(&seed, sizeof seed);
+	if (r < 0)
+		return err_errno(e, r, "add randomness");
+	/* without it two clones of a machine go on with equal numbers for minutes */
+	if (ioctl(fd, RNDRESEEDCRNG, 0) < 0)
+		return err_errno(e, -errno, "reseed the random generator");
+	return 0;
+}
+
+void guest_reseed(void *ctx, struct rpc_call *call)
+{
+	const Grpc__ReseedRandomDevRequest *q = (const void *)rpc_call_request(call);
+	struct err e = ERR_INIT;
+
+	if (reseed(q->data.data, q->data.len, &e) < 0)
+		rpc_call_fail(call, &e);
+	else
+		reply_empty(call);
+}
+
+void guest_set_time(void *ctx, struct rpc_call *call)
+{
+	const Grpc__SetGuestDateTimeRequest *q = (const void *)rpc_call_request(call);
+	const struct timeval tv = {.tv_sec = (time_t)q->sec, .tv_usec = (suseconds_t)q->usec};
+
+	if (q->sec < 0 || q->usec < 0 || q->usec >= 1000000)
+		rpc_call_failf(call, STATUS_INVALID_ARGUMENT,
+			       "time %" PRIi64 " s %" PRIi64 " us is out of range", q->sec,
+			       q->usec);
+	else if (settimeofday(&tv, NULL) < 0)
+		rpc_call_failf(call, STATUS_INTERNAL, "set the clock: %s", strerror(errno));
+	else
+		reply_empty(call);
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The work of the first process of a machine. Only for the agent as PID 1; elsewhere somebody did
+ * all of this already.
+ */
+#pragma once
+
+#include "base/err.h"
+
+/** Mounts, console, environment: what everything else needs. Before the command line is read. */
+int init_early(struct err *e);
+
+/** Control groups, loopback, limits, host name. A failure of one is reported by the log only. */
+void init_late(void);
+
+/** Syncs and powers the machine off. Does not return. */
+_Noreturn void init_power_off(void);

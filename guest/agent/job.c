@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/agent/agent.h"
+
+static void job_free(struct job *j)
+{
+	if (j->container)
+		container_unref(j->container);
+	(void)close_fd(j->in);
+	(void)close_fd(j->out);
+	(void)close_fd(j->errout);
+	(void)close_fd(j->process.pidfd);
+	(void)close_fd(j->process.pty);
+	free(j);
+}
+
+struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c)
+{
+	struct job *j = calloc(1, sizeof *j);
+	if (!j) {
+		log_error("no memory for a request");
+		if (call)
+			rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED,
+				       "no memory for the request");
+		return NULL;
+	}
+	list_init(&j->link);
+	j->agent = a;
+	j->call = call;
+	j->process = ENGINE_PROCESS_INIT;
+	j->in = j->out = j->errout = -EBADF;
+	if (c) {
+		c->refs++;
+		j->container = c;
+	}
+	return j;
+}
+
+static void run_done(void *arg)
+{
+	struct job *j = arg;
+
+	j->agent->jobs--;
+	j->done(j);
+	job_free(j);
+}
+
+static void run_work(void *arg)
+{
+	struct job *j = arg;
+
+	j->work(j);
+	/* done() answers the call and undoes what depends on it: it has to run */
+	while (loop_post(j->agent->loop, run_done, j) < 0)
+		(void)usleep(10 * 1000);
+}
+
+void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct job *))
+{
+	struct strand *s = j->container ? j->container->strand : j->agent->strand;
+
+	j->work = work;
+	j->done = done;
+	j->agent->jobs++;
+	int r = strand_run(s, run_work, j);
+	if (r < 0) {
+		j->r = err_set(&j->e, r, "no memory to queue the request");
+		run_done(j);
+	}
+}
+
+void job_reply_empty(struct job *j)
+{
+	if (j->r < 0) {
+		log_error("%s: %s", rpc_call_method(j->call), err_text(&j->e, j->r));
+		rpc_call_fail(j->call, &j->e);
+	} else {
+		reply_empty(j->call);
+	}
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest agent. As PID 1 it makes the machine usable and never ends but by powering it off; as
+ * an ordinary process (a service of a larger guest, a test) it only serves.
+ *
+ * The order of the start: what everything needs (mounts, command line, the modules on the way to
+ * the runtime), then the engine's launcher, which must be forked before there are threads, then the
+ * socket, so that the runtime's first attempt to connect succeeds, and then the rest.
+ */
+#include "guest/agent/agent.h"
+
+#include "base/fd.h"
+#include "guest/agent/init.h"
+#include "rpc/listen.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/vm_sockets.h>
+#include <malloc.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <time.h>
+
+#define MODULES_DIR "/lib/modules"
+/* What the runtime connects by comes first in the list of modules. */
+#define TRANSPORT_MODULE "vmw_vsock_virtio_transport"
+/* Create, exec and remove of different containers side by side; the machine is small. */
+#define WORKERS 3
+
+static struct agent agent;
+
+static void complain(void *ctx, const char *text)
+{
+	log_warn("%s", text);
+}
+
+static void read_options(struct agent *a)
+{
+	_cleanup_buf_ struct buf cmdline = BUF_INIT;
+
+	agent_options_default(&a->options);
+	if (a->is_init && file_read(AT_FDCWD, "/proc/cmdline", AGENT_CMDLINE_MAX, &cmdline) == 0 &&
+	    cmdline.data)
+		agent_options_parse(&a->options, cmdline.data, complain, NULL);
+	agent_options_environment(&a->options, complain, NULL);
+	log_set_level(a->options.log_level);
+}
+
+/* "vsock://CID:PORT", where CID -1 is any, or "unix://PATH". */
+static int open_server(const char *address, struct err *e)
+{
+	int cid;
+	unsigned port;
+	char end;
+
+	if (strncmp(address, "unix://", 7) == 0)
+		return rpc_listen_unix(address, RPC_LISTEN_REPLACE_STALE, e);
+	if (sscanf(address, "vsock://%d:%u%c", &cid, &port, &end) != 2)
+		return err_set(e, -EINVAL,
+			       "server address \"%s\": neither vsock://CID:PORT nor unix://PATH",
+			       address);
+	return rpc_listen_vsock(cid < 0 ? VMADDR_CID_ANY : (uint32_t)cid, port, e);
+}
+
+static const char *find_cgroup_root(const struct agent *a)
+{
+	struct statfs fs;
+
+	if (a->options.cgroup_root[0])
+		return a->options.cgroup_root;
+	if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+		return "/sys/fs/cgroup";
+	log_warn("no cgroup v2 at /sys/fs/cgroup: containers have no limits and no statistics");
+	return NULL;
+}
+
+static int start_engine(struct agent *a, struct err *e)
+{
+	char state[160];
+
+	int r = path_format(state, sizeof state, "%s/engine", a->options.state_dir);
+	if (r == 0)
+		r = mkdir_parents(state, 0700);
+	if (r < 0)
+		return err_errno(e, r, "make the state directory %s", a->options.state_dir);
+	const struct engine_options o = {.state_dir = state,
+					 .cgroup_root = find_cgroup_root(a),
+					 .network_is_pods = a->is_init};
+	return engine_new(&o, &a->engine, e);
+}
+
+static int start_logging(struct agent *a, struct err *e)
+{
+	if (!a->options.log_vport)
+		return 0;
+	int fd = rpc_listen_vsock(VMADDR_CID_ANY, a->options.log_vport, e);
+	if (fd < 0)
+		return fd;
+	int r = logging_listen(a->logging, a->loop, fd);
+	if (r < 0) {
+		(void)close_fd(fd);
+		return err_errno(e, r, "serve the log");
+	}
+	return 0;
+}
+
+/* The modules that are not on the way to the runtime, while it connects. */
+static void modules_work(struct job *j)
+{
+	j->r = modules_load_present(j->agent->modules, NULL, &j->e);
+}
+
+static void modules_done(struct job *j)
+{
+	if (j->r < 0)
+		log_error("%s", err_text(&j->e, j->r));
+	log_debug("kernel modules are loaded");
+}
+
+static void on_signal(void *arg, int signum)
+{
+	struct agent *a = arg;
+	log_info("ending by signal %d", signum);
+	loop_stop(a->loop);
+}
+
+/* Everything up to a running loop; what it made stays for the process' life. */
+static int serve(struct agent *a, struct err *e)
+{
+	struct loop_signal *term = NULL;
+
+	int r = modules_new(a->is_init ? MODULES_DIR : "/nonexistent", &a->modules, e);
+	if (r < 0)
+		return r;
+	if (modules_load_present(a->modules, TRANSPORT_MODULE, e) < 0)
+		log_error("%s", e->text);
+	r = start_engine(a, e);
+	if (r < 0)
+		return r;
+	(void)signal(SIGPIPE, SIG_IGN);
+	int fd = open_server(a->options.server_addr, e);
+	if (fd < 0)
+		return fd;
+
+	if (loop_new(&a->loop) < 0 || worker_pool_new(WORKERS, 0, &a->pool) < 0 ||
+	    strand_new(a->pool, &a->strand) < 0 || storage_table_new(a->modules, &a->storages) < 0)
+		return err_set(e, -ENOMEM, "no memory for the agent's threads");
+	r = start_logging(a, e);
+	if (r < 0) {
+		logging_to_console(a->logging);
+		log_error("%s", err_text(e, r)); /* the agent works without this reader */
+	}
+	r = reaper_start(a);
+	if (r == 0)
+		r = oom_start(a);
+	if (r == 0 && !a->is_init)
+		r = loop_signal_new(a->loop, SIGTERM, on_signal, a, &term);
+	if (r == 0)
+		r = service_start(a, fd);
+	if (r < 0)
+		return err_errno(e, r, "start serving");
+	struct timespec up = {0};
+	(void)clock_gettime(CLOCK_BOOTTIME, &up);
+	log_info("kata-agent " AGENT_VERSION " is listening on %s, %lld.%03ld s after boot",
+		 a->options.server_addr, (long long)up.tv_sec, up.tv_nsec / 1000000);
+
+	struct job *j = job_new(a, NULL, NULL);
+	if (j)
+		job_start(j, modules_work, modules_done);
+	loop_run(a->loop);
+	loop_signal_free(term);
+	return 0;
+}
+
+static void agent_init(struct agent *a)
+{
+	list_init(&a->containers);
+	list_init(&a->oom_waiters);
+	a->pidns_fd = a->inotify_fd = a->launcher_fd = -EBADF;
+	a->is_init = getpid() == 1;
+}
+
+/* The connections, and the storages that a test would otherwise leave behind. */
+static void agent_end(struct agent *a)
+{
+	rpc_server_free(a->server);
+	oom_stop(a);
+	reaper_stop(a);
+	worker_pool_free(a->pool);
+	container_remove_all_now(a);
+	storages_release(a->storages, &a->held);
+	storage_table_free(a->storages);
+	engine_free(a->engine);
+}
+
+int main(int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+
+	if (argc > 1 && strcmp(argv[1], "--version") == 0) {
+		printf("kata-agent version " AGENT_VERSION "\n");
+		return 0;
+	}
+	if (argc > 1) {
+		fprintf(stderr, "usage: %s [--version]\n", argv[0]);
+		return 2;
+	}
+	/* few threads allocate, and little: arenas of their own would only cost memory */
+	(void)mallopt(M_ARENA_MAX, 2);
+	agent_init(&agent);
+	int r = agent.is_init ? init_early(&e) : 0;
+	if (logging_new(&agent.logging) < 0)
+		r = -ENOMEM;
+	read_options(&agent);
+	if (agent.options.log_vport && agent.logging)
+		logging_to_backlog(agent.logging);
+	if (r == 0 && agent.is_init)
+		init_late();
+	if (r == 0)
+		r = serve(&agent, &e);
+	if (r < 0) {
+		log_error("kata-agent cannot go on: %s", err_text(&e, r));
+		fprintf(stderr, "kata-agent cannot go on: %s\n", err_text(&e, r));
+	}
+	if (agent.logging)
+		logging_to_console(agent.logging);
+	if (agent.is_init)
+		init_power_off();
+	agent_end(&agent);
+	return r < 0;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/agent/options.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <string.h>
+
+enum kind {
+	KIND_SIZE,    /* a number >= 0 */
+	KIND_PORT,    /* a number > 0; another value means "not set" and is no mistake */
+	KIND_BOOL,    /* true, false, or a number; bare means true */
+	KIND_LEVEL,   /* a log level */
+	KIND_TEXT,    /* up to .size - 1 bytes */
+	KIND_ALL,     /* the word "all" */
+	KIND_IGNORED, /* harmless without us */
+	KIND_REFUSED, /* asks for what this agent cannot do: say so */
+};
+
+struct parameter {
+	const char *name;
+	enum kind kind;
+	size_t offset, size;
+};
+
+#define AT(member) offsetof(struct agent_options, member), sizeof((struct agent_options *)0)->member
+
+static const struct parameter parameters[] = {
+	{"agent.log", KIND_LEVEL, AT(log_level)},
+	{"agent.server_addr", KIND_TEXT, AT(server_addr)},
+	{"agent.log_vport", KIND_PORT, AT(log_vport)},
+	{"agent.container_pipe_size", KIND_SIZE, AT(pipe_size)},
+	{"cgroup_no_v1", KIND_ALL, AT(cgroup_no_v1)},
+	{"systemd.unified_cgroup_hierarchy", KIND_BOOL, AT(unified_cgroups)},
+
+	/* limits on the time of work that this agent does not do */
+	{"agent.hotplug_timeout", KIND_IGNORED, 0, 0},
+	{"agent.cdh_api_timeout", KIND_IGNORED, 0, 0},
+	{"agent.image_pull_timeout", KIND_IGNORED, 0, 0},
+	{"agent.cdi_timeout", KIND_IGNORED, 0, 0},
+	{"agent.launch_process_timeout", KIND_IGNORED, 0, 0},
+	{"agent.secure_storage_integrity", KIND_IGNORED, 0, 0},
+	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0},
+	{"agent.https_proxy", KIND_IGNORED, 0, 0},
+	{"agent.no_proxy", KIND_IGNORED, 0, 0},
+	{"agent.devmode", KIND_IGNORED, 0, 0},
+
+	{"agent.config_file", KIND_REFUSED, 0, 0},
+	{"agent.debug_console", KIND_REFUSED, 0, 0},
+	{"agent.debug_console_vport", KIND_REFUSED, 0, 0},
+	{"agent.passfd_listener_port", KIND_REFUSED, 0, 0},
+	{"agent.trace", KIND_REFUSED, 0, 0},
+	{"agent.visible_cdi_devices", KIND_REFUSED, 0, 0},
+	{"agent.guest_components_procs", KIND_REFUSED, 0, 0},
+	{"agent.mem_agent_enable", KIND_REFUSED, 0, 0},
+};
+
+struct parse {
+	struct agent_options *o;
+	agent_options_warn warn;
+	void *ctx;
+};
+
+static void complain(const struct parse *p, const char *fmt, ...) _printf_(2, 3);
+static void complain(const struct parse *p, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!p->warn)
+		return;
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	p->warn(p->ctx, text);
+}
+
+void agent_options_default(struct agent_options *o)
+{
+	memset(o, 0, sizeof *o);
+	o->log_level = LOG_INFO;
+	(void)snprintf(o->server_addr, sizeof o->server_addr, "vsock://-1:%d", AGENT_PORT);
+	(void)snprintf(o->state_dir, sizeof o->state_dir, "/run/kata-containers");
+}
+
+/* A decimal number of at most 2^31-1, as the original's i32. */
+static int parse_number(const char *s, int64_t *ret)
+{
+	char *end;
+
+	if (!isdigit((unsigned char)s[0]) && !(s[0] == '-' && isdigit((unsigned char)s[1])))
+		return -EINVAL;
+	errno = 0;
+	long long n = strtoll(s, &end, 10);
+	if (*end || errno || n > INT32_MAX || n < INT32_MIN)
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+static int parse_bool(const char *s, bool *ret)
+{
+	int64_t n;
+
+	if (!s || strcmp(s, "true") == 0) {
+		*ret = true;
+	} else if (strcmp(s, "false") == 0) {
+		*ret = false;
+	} else if (parse_number(s, &n) == 0) {
+		*ret = n != 0;
+	} else {
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static void set_number(const struct parse *p, const struct parameter *d, const char *value,
+		       uint32_t *field)
+{
+	int64_t n;
+
+	if (!value || parse_number(value, &n) < 0)
+		complain(p, "%s=%s: not a number", d->name, value ? value : "");
+	else if (n > 0 || (n == 0 && d->kind == KIND_SIZE))
+		*field = (uint32_t)n;
+	else if (n < 0)
+		complain(p, "%s=%s: negative", d->name, value);
+}
+
+static void set_text(const struct parse *p, const struct parameter *d, const char *value,
+		     char *field)
+{
+	if (!value || !*value)
+		complain(p, "%s: no value", d->name);
+	else if (strlen(value) >= d->size)
+		complain(p, "%s: longer than %zu bytes", d->name, d->size - 1);
+	else
+		(void)snprintf(field, d->size, "%s", value);
+}
+
+static void set(const struct parse *p, const struct parameter *d, const char *value)
+{
+	void *field = (char *)p->o + d->offset;
+
+	switch (d->kind) {
+	case KIND_SIZE:
+	case KIND_PORT:
+		set_number(p, d, value, field);
+		break;
+	case KIND_BOOL:
+		if (parse_bool(value, field) < 0)
+			complain(p, "%s=%s: neither true nor false", d->name, value);
+		break;
+	case KIND_LEVEL:
+		if (!value || log_level_parse(value, field) < 0)
+			complain(p, "%s=%s: no such log level", d->name, value ? value : "");
+		break;
+	case KIND_TEXT:
+		set_text(p, d, value, field);
+		break;
+	case KIND_ALL:
+		*(bool *)field = value && strcmp(value, "all") == 0;
+		break;
+	case KIND_IGNORED:
+		break;
+	case KIND_REFUSED:
+		complain(p, "%s: not supported by this agent", d->name);
+		break;
+	}
+}
+
+static void parse_word(const struct parse *p, char *word)
+{
+	char *value = strchr(word, '=');
+
+	if (value)
+		*value++ = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+		if (strcmp(word, parameters[i].name) == 0) {
+			set(p, &parameters[i], value);
+			return;
+		}
+	}
+}
+
+void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
+			 void *ctx)
+{
+	const struct parse p = {.o = o, .warn = warn, .ctx = ctx};
+	char text[AGENT_CMDLINE_MAX];
+	char *save = NULL;
+
+	if ((size_t)snprintf(text, sizeof text, "%s", cmdline) >= sizeof text)
+		complain(&p, "the kernel command line is cut after %zu bytes", sizeof text - 1);
+	for (char *w = strtok_r(text, " \t\r\n\f\v", &save); w;
+	     w = strtok_r(NULL, " \t\r\n\f\v", &save))
+		parse_word(&p, w);
+}
+
+void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx)
+{
+	static const struct {
+		const char *variable;
+		struct parameter parameter;
+	} variables[] = {
+		{"KATA_AGENT_SERVER_ADDR", {"KATA_AGENT_SERVER_ADDR", KIND_TEXT, AT(server_addr)}},
+		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level)}},
+		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir)}},
+		{"KATA_AGENT_CGROUP_ROOT", {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root)}},
+	};
+	const struct parse p = {.o = o, .warn = warn, .ctx = ctx};
+
+	for (size_t i = 0; i < ARRAY_SIZE(variables); i++) {
+		const char *value = getenv(variables[i].variable);
+		if (value)
+			set(&p, &variables[i].parameter, value);
+	}
+}

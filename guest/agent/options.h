@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the agent is told: by the kernel command line, then by its environment, which wins.
+ *
+ * The command line is the host's. A bad value is reported and the default stays: the first process
+ * of a machine cannot afford to give up over a parameter.
+ */
+#pragma once
+
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AGENT_PORT 1024 /* the runtime's default for the agent's services */
+
+/* The kernel's COMMAND_LINE_SIZE is 2048 on x86 and arm64; a longer text is cut. */
+#define AGENT_CMDLINE_MAX 8192
+
+struct agent_options {
+	enum log_level log_level;
+	char server_addr[128]; /* vsock://CID:PORT (CID -1: any) or unix://PATH (@: abstract) */
+	uint32_t log_vport;    /* 0: log to the console */
+	uint32_t pipe_size;    /* of a process' stdio, bytes; 0: the agent chooses */
+	bool cgroup_no_v1;     /* cgroup_no_v1=all */
+	bool unified_cgroups;  /* systemd.unified_cgroup_hierarchy */
+	char state_dir[128];   /* environment only, for tests */
+	char cgroup_root[128]; /* environment only, for tests; "" finds it */
+};
+
+void agent_options_default(struct agent_options *o);
+
+/** Receives one complaint about a parameter. */
+typedef void (*agent_options_warn)(void *ctx, const char *text);
+
+/** Reads a kernel command line; @warn may be NULL. */
+void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
+			 void *ctx);
+
+/** KATA_AGENT_SERVER_ADDR, KATA_AGENT_LOG_LEVEL, KATA_AGENT_STATE_DIR, KATA_AGENT_CGROUP_ROOT. */
+void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sandbox: what all containers of the pod share. Its work runs on the agent's own strand. */
+#include "guest/agent/agent.h"
+
+#include "base/fd.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+/* A resolver reads three servers (resolv.h: MAXNS) and a few options. */
+#define DNS_LINES_MAX 64
+#define RESOLV_CONF "/etc/resolv.conf"
+
+int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size)
+{
+	return path_format(dst, size, "%s/sandbox/%s", a->options.state_dir, name);
+}
+
+/* ---- Namespaces --------------------------------------------------------------------------- */
+
+struct ns_thread {
+	struct agent *agent;
+	const char *hostname;
+	int r;
+	struct err *e;
+};
+
+/* Pins a namespace of this thread by a mount, so that it outlives the thread. */
+static int pin(const char *kind, const char *target, struct err *e)
+{
+	char source[64];
+
+	(void)snprintf(source, sizeof source, "/proc/thread-self/ns/%s", kind);
+	/* of an earlier sandbox of the same guest */
+	(void)umount2(target, MNT_DETACH | UMOUNT_NOFOLLOW);
+	int fd = open(target, O_CREAT | O_CLOEXEC | O_WRONLY | O_NOFOLLOW, 0444);
+	if (fd < 0)
+		return err_errno(e, -errno, "make %s", target);
+	(void)close(fd);
+	if (mount(source, target, NULL, MS_BIND, NULL) < 0)
+		return err_errno(e, -errno, "keep the sandbox' %s namespace", kind);
+	return 0;
+}
+
+static int make_namespaces(struct agent *a, const char *hostname, struct err *e)
+{
+	char ipc[sizeof a->ipc_ns], uts[sizeof a->uts_ns];
+
+	int r = sandbox_path(a, "ipc", ipc, sizeof ipc);
+	if (r == 0)
+		r = sandbox_path(a, "uts", uts, sizeof uts);
+	if (r < 0)
+		return err_set(e, r, "the state directory's path is too long");
+	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS) < 0)
+		return err_errno(e, -errno, "make the sandbox' ipc and uts namespaces");
+	if (hostname[0] && sethostname(hostname, strlen(hostname)) < 0)
+		return err_errno(e, -errno, "set the sandbox' host name to %s", hostname);
+	r = pin("ipc", ipc, e);
+	if (r == 0)
+		r = pin("uts", uts, e);
+	if (r == 0) {
+		memcpy(a->ipc_ns, ipc, sizeof ipc);
+		memcpy(a->uts_ns, uts, sizeof uts);
+	}
+	return r;
+}
+
+static void *ns_main(void *arg)
+{
+	struct ns_thread *t = arg;
+	t->r = make_namespaces(t->agent, t->hostname, t->e);
+	return NULL;
+}
+
+/* A thread of its own: it leaves its namespaces, and ends with them. */
+static int share_namespaces(struct agent *a, const char *hostname, struct err *e)
+{
+	struct ns_thread t = {.agent = a, .hostname = hostname, .e = e};
+	pthread_t thread;
+
+	int r = pthread_create(&thread, NULL, ns_main, &t);
+	if (r)
+		return err_errno(e, -r, "start a thread for the sandbox' namespaces");
+	pthread_join(thread, NULL);
+	return t.r;
+}
+
+static void drop_namespaces(struct agent *a)
+{
+	if (a->ipc_ns[0])
+		(void)umount2(a->ipc_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (a->uts_ns[0])
+		(void)umount2(a->uts_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
+	a->ipc_ns[0] = a->uts_ns[0] = '\0';
+}
+
+/* ---- Parts of CreateSandbox --------------------------------------------------------------- */
+
+static int load_module(struct agent *a, const Grpc__KernelModule *m, struct err *e)
+{
+	_cleanup_buf_ struct buf params = BUF_INIT;
+	char path[256];
+
+	for (size_t i = 0; i < m->n_parameters; i++)
+		buf_printf(&params, "%s%s", i ? " " : "", m->parameters[i]);
+	if (buf_failed(&params))
+		return err_set(e, -ENOMEM, "no memory for the parameters of module %s", m->name);
+	int r = modules_load(a->modules, m->name, params.data, e);
+	/* built into the kernel, or loaded by whoever made the guest */
+	if (r == -ENOENT && !strchr(m->name, '/') &&
+	    path_format(path, sizeof path, "/sys/module/%s", m->name) == 0 &&
+	    access(path, F_OK) == 0)
+		r = 0;
+	return r;
+}
+
+static int set_dns(struct agent *a, char *const *dns, size_t n, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char path[256];
+	struct stat st;
+
+	if (n == 0 || stat(RESOLV_CONF, &st) < 0 || S_ISDIR(st.st_mode))
+		return 0;
+	if (n > DNS_LINES_MAX)
+		return err_set(e, -E2BIG, "%zu lines for resolv.conf: more than %d", n,
+			       DNS_LINES_MAX);
+	for (size_t i = 0; i < n; i++)
+		buf_printf(&text, "%s\n", dns[i]);
+	if (buf_failed(&text))
+		return err_set(e, -ENOMEM, "no memory for resolv.conf");
+	int r = sandbox_path(a, "resolv.conf", path, sizeof path);
+	if (r == 0)
+		r = file_replace(path, text.data, text.len, 0644);
+	if (r < 0)
+		return err_errno(e, r, "write resolv.conf");
+	if (mount(path, RESOLV_CONF, NULL, MS_BIND, NULL) < 0)
+		return err_errno(e, -errno, "bind %s over " RESOLV_CONF, path);
+	return 0;
+}
+
+static void create_work(struct job *j)
+{
+	const Grpc__CreateSandboxRequest *q = (const void *)rpc_call_request(j->call);
+	struct agent *a = j->agent;
+	char path[256];
+
+	j->r = sandbox_path(a, "", path, sizeof path);
+	if (j->r == 0)
+		j->r = mkdir_parents(path, 0755);
+	if (j->r < 0)
+		(void)err_errno(&j->e, j->r, "make the sandbox' directory");
+	for (size_t i = 0; j->r == 0 && i < q->n_kernel_modules; i++)
+		j->r = load_module(a, q->kernel_modules[i], &j->e);
+	if (j->r == 0)
+		j->r = share_namespaces(a, q->hostname, &j->e);
+	if (j->r == 0)
+		j->r = storages_add(a->storages, q->storages, q->n_storages, &a->held, &j->e);
+	if (j->r == 0)
+		j->r = set_dns(a, q->dns, q->n_dns, &j->e);
+	if (j->r < 0) {
+		storages_release(a->storages, &a->held);
+		drop_namespaces(a);
+	}
+}
+
+static void create_done(struct job *j)
+{
+	const Grpc__CreateSandboxRequest *q = (const void *)rpc_call_request(j->call);
+	struct agent *a = j->agent;
+
+	a->sandbox_created = j->r == 0;
+	if (j->r == 0) {
+		log_set_sandbox(q->sandbox_id);
+		log_info("sandbox %s is created", q->sandbox_id);
+	}
+	job_reply_empty(j);
+}
+
+void sandbox_create(void *ctx, struct rpc_call *call)
+{
+	struct agent *a = ctx;
+	const Grpc__CreateSandboxRequest *q = (const void *)rpc_call_request(call);
+
+	if (q->sandbox_id[0] && !id_valid(q->sandbox_id)) {
+		rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "sandbox id \"%.300s\" is not valid",
+			       q->sandbox_id);
+		return;
+	}
+	if (a->sandbox_created) {
+		rpc_call_failf(call, STATUS_ALREADY_EXISTS, "this guest has a sandbox: %s",
+			       a->sandbox_id);
+		return;
+	}
+	if (q->guest_hook_path[0])
+		log_warn("guest hooks in %s are not supported", q->guest_hook_path);
+	struct job *j = job_new(a, call, NULL);
+	if (!j)
+		return;
+	a->sandbox_created = true; /* no second one meanwhile */
+	(void)snprintf(a->sandbox_id, sizeof a->sandbox_id, "%s", q->sandbox_id);
+	job_start(j, create_work, create_done);
+}
+
+/* ---- DestroySandbox ----------------------------------------------------------------------- */
+
+static void destroy_work(struct job *j)
+{
+	struct agent *a = j->agent;
+
+	storages_release(a->storages, &a->held);
+	drop_namespaces(a);
+}
+
+static void destroy_done(struct job *j)
+{
+	struct agent *a = j->agent;
+
+	log_info("sandbox %s is destroyed", a->sandbox_id);
+	a->sandbox_created = false;
+	a->stopping = true;
+	reply_empty(j->call);
+	rpc_server_flush(a->server, 2000);
+	loop_stop(a->loop);
+}
+
+void sandbox_container_gone(struct agent *a)
+{
+	if (!a->destroying || a->n_containers > 0)
+		return;
+	struct job *j = job_new(a, TAKE_PTR(a->destroying), NULL);
+	if (j)
+		job_start(j, destroy_work, destroy_done);
+}
+
+void sandbox_destroy(void *ctx, struct rpc_call *call)
+{
+	struct agent *a = ctx;
+
+	if (a->destroying || a->stopping) {
+		rpc_call_failf(call, STATUS_FAILED_PRECONDITION, "the sandbox is being destroyed");
+		return;
+	}
+	a->destroying = call;
+	container_remove_all(a);
+	sandbox_container_gone(a);
+}
+
+/* ---- UpdateEphemeralMounts ---------------------------------------------------------------- */
+
+static void remount_work(struct job *j)
+{
+	const Grpc__UpdateEphemeralMountsRequest *q = (const void *)rpc_call_request(j->call);
+
+	for (size_t i = 0; j->r == 0 && i < q->n_storages; i++)
+		j->r = storages_remount(j->agent->storages, q->storages[i], &j->e);
+}
+
+void sandbox_update_ephemeral_mounts(void *ctx, struct rpc_call *call)
+{
+	struct job *j = job_new(ctx, call, NULL);
+	if (j)
+		job_start(j, remount_work, job_reply_empty);
+}

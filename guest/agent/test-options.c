@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "guest/agent/options.h"
+
+#include "base/testing.h"
+
+#include <string.h>
+
+struct complaints {
+	int n;
+	char last[512];
+};
+
+static void on_warn(void *ctx, const char *text)
+{
+	struct complaints *c = ctx;
+	c->n++;
+	(void)snprintf(c->last, sizeof c->last, "%s", text);
+}
+
+static int parse(struct agent_options *o, struct complaints *c, const char *cmdline)
+{
+	memset(c, 0, sizeof *c);
+	agent_options_default(o);
+	agent_options_parse(o, cmdline, on_warn, c);
+	return c->n;
+}
+
+static void good_values(void **state)
+{
+	struct agent_options o;
+	struct complaints c;
+
+	assert_int_equal(parse(&o, &c, ""), 0);
+	assert_string_equal(o.server_addr, "vsock://-1:1024");
+	assert_int_equal(o.log_level, LOG_INFO);
+	assert_int_equal(parse(&o, &c,
+			       "console=ttyS0 agent.log=debug\tagent.log_vport=1025 "
+			       "agent.server_addr=unix:///x agent.container_pipe_size=65536 "
+			       "cgroup_no_v1=all systemd.unified_cgroup_hierarchy=1 reboot=k\n"),
+			 0);
+	assert_int_equal(o.log_level, LOG_DEBUG);
+	assert_int_equal(o.log_vport, 1025);
+	assert_string_equal(o.server_addr, "unix:///x");
+	assert_int_equal(o.pipe_size, 65536);
+	assert_true(o.cgroup_no_v1);
+	assert_true(o.unified_cgroups);
+	static const struct {
+		const char *word;
+		enum log_level level;
+	} levels[] = {{"trace", LOG_TRACE},    {"debug", LOG_DEBUG},  {"info", LOG_INFO},
+		      {"warn", LOG_WARN},      {"warning", LOG_WARN}, {"error", LOG_ERROR},
+		      {"critical", LOG_ERROR}, {"fatal", LOG_ERROR},  {"panic", LOG_ERROR}};
+	for (size_t i = 0; i < ARRAY_SIZE(levels); i++) {
+		char text[64];
+		(void)snprintf(text, sizeof text, "agent.log=%s", levels[i].word);
+		assert_int_equal(parse(&o, &c, text), 0);
+		assert_int_equal(o.log_level, levels[i].level);
+	}
+	assert_int_equal(
+		parse(&o, &c, "systemd.unified_cgroup_hierarchy=false cgroup_no_v1=memory"), 0);
+	assert_false(o.unified_cgroups);
+	assert_false(o.cgroup_no_v1);
+}
+
+static void bad_values_are_reported_and_ignored(void **state)
+{
+	static const char *const bad[] = {
+		"agent.log",
+		"agent.log=",
+		"agent.log=loud",
+		"agent.log_vport",
+		"agent.log_vport=x",
+		"agent.log_vport=-1",
+		"agent.log_vport=99999999999",
+		"agent.log_vport=1025x",
+		"agent.log_vport= 5",
+		"agent.server_addr",
+		"agent.server_addr=",
+		"agent.container_pipe_size=-5",
+		"agent.container_pipe_size=1e3",
+		"systemd.unified_cgroup_hierarchy=maybe",
+	};
+	struct agent_options o, expected;
+	struct complaints c;
+
+	agent_options_default(&expected);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(parse(&o, &c, bad[i]), 1);
+		assert_memory_equal(&o, &expected, sizeof o);
+	}
+	/* 0 means "none" where a port is wanted: no complaint */
+	assert_int_equal(parse(&o, &c, "agent.log_vport=0"), 0);
+	assert_memory_equal(&o, &expected, sizeof o);
+
+	char text[AGENT_CMDLINE_MAX * 2];
+	memset(text, 'a', sizeof text);
+	memcpy(text, "agent.server_addr=", 18);
+	text[300] = '\0';
+	assert_int_equal(parse(&o, &c, text), 1);
+	assert_non_null(strstr(c.last, "127"));
+	assert_string_equal(o.server_addr, "vsock://-1:1024");
+	text[300] = ' ';
+	text[sizeof text - 1] = '\0';
+	assert_int_equal(parse(&o, &c, text), 2);
+}
+
+static void what_cannot_be_done_is_said(void **state)
+{
+	struct agent_options o;
+	struct complaints c;
+
+	assert_int_equal(parse(&o, &c, "agent.trace=true"), 1);
+	assert_non_null(strstr(c.last, "agent.trace"));
+	assert_int_equal(parse(&o, &c, "agent.debug_console"), 1);
+	assert_int_equal(parse(&o, &c, "agent.cdh_api_timeout=50 agent.hotplug_timeout=3"), 0);
+}
+
+static void the_environment_wins(void **state)
+{
+	struct agent_options o;
+	struct complaints c;
+
+	(void)parse(&o, &c, "agent.server_addr=unix:///a agent.log=error");
+	assert_int_equal(setenv("KATA_AGENT_SERVER_ADDR", "unix://@b", 1), 0);
+	assert_int_equal(setenv("KATA_AGENT_LOG_LEVEL", "nonsense", 1), 0);
+	agent_options_environment(&o, on_warn, &c);
+	assert_string_equal(o.server_addr, "unix://@b");
+	assert_int_equal(o.log_level, LOG_ERROR);
+	assert_int_equal(c.n, 1);
+	(void)unsetenv("KATA_AGENT_SERVER_ADDR");
+	(void)unsetenv("KATA_AGENT_LOG_LEVEL");
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(good_values),
+		cmocka_unit_test(bad_values_are_reported_and_ignored),
+		cmocka_unit_test(what_cannot_be_done_is_said),
+		cmocka_unit_test(the_environment_wins),
+	};
+	return RUN_TESTS();
+}
