@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The task service over real ttrpc, real mounts and a real virtiofsd, with the fake hypervisor and
+ * the fake agent in place of a machine: every rule of the state machine in milliseconds. Needs
+ * root.
+ */
+#include "base/fd.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "io/testing.h"
+#include "io/worker.h"
+#include "rpc/rpc.h"
+#include "runtimes/sandbox.h"
+#include "service/task.h"
+#include "tests/fakes/agent.h"
+
+#include "proto/task_service.pb-c.h"
+
+#include "base/testing.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define TASK(name) Containerd__Task__V2__##name
+
+struct fixture {
+	char dir[64], sid[32], config[2048];
+	struct loop *loop;
+	pthread_t thread;
+	struct worker_pool *workers;
+	struct rpc_server *server;
+	struct rpc_client *client;
+	struct fake_agent *agent;
+	struct task_service task;
+	pthread_mutex_t lock;
+	char events[4096];
+	bool down;
+	struct err e;
+};
+
+static unsigned serial;
+static bool early_wait = true;
+
+/* ---- Fixture --------------------------------------------------------------------------------- */
+
+static void on_event(void *arg, enum task_event_type type, const struct task_state *state,
+		     const struct task_create *create)
+{
+	static const char *const names[] = {"create", "start",	"exec-added", "exec-started",
+					    "exit",   "delete", "paused",     "resumed"};
+	struct fixture *f = list_entry(arg, struct fixture, task);
+	pthread_mutex_lock(&f->lock);
+	size_t n = strlen(f->events);
+	(void)snprintf(f->events + n, sizeof f->events - n, "%s:%s%s%s ", names[type], state->id,
+		       state->exec_id[0] ? "/" : "", state->exec_id);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void on_shutdown(void *arg)
+{
+	struct fixture *f = arg;
+	pthread_mutex_lock(&f->lock);
+	f->down = true;
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void write_config(struct fixture *f, const char *script)
+{
+	(void)snprintf(f->config, sizeof f->config,
+		       "[hypervisor.fake]\n"
+		       "shared_fs = \"virtio-fs\"\n"
+		       "virtio_fs_daemon = \"/usr/lib/qemu/virtiofsd\"\n"
+		       "fake_script = \"%s\"\n"
+		       "fake_agent_socket = \"%s/agent.sock\"\n"
+		       "[agent.kata]\n"
+		       "[runtime]\n"
+		       "name = \"virt_container\"\n"
+		       "hypervisor_name = \"fake\"\n"
+		       "agent_name = \"kata\"\n",
+		       script, f->dir);
+	char path[128];
+	(void)snprintf(path, sizeof path, "%s/c.toml", f->dir);
+	assert_int_equal(file_replace(path, f->config, strlen(f->config), 0600), 0);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	char path[128];
+	int pair[2];
+
+	*state = f;
+	(void)snprintf(f->dir, sizeof f->dir, "/tmp/test-task.XXXXXX");
+	(void)snprintf(f->sid, sizeof f->sid, "ct%d-%u", (int)getpid(), serial++);
+	assert_non_null(mkdtemp(f->dir));
+	pthread_mutex_init(&f->lock, NULL);
+	write_config(f, "");
+	assert_int_equal(loop_new(&f->loop), 0);
+	assert_int_equal(worker_pool_new(3, 0, &f->workers), 0);
+	(void)snprintf(path, sizeof path, "%s/agent.sock", f->dir);
+	assert_int_equal(fake_agent_new(f->loop, path, early_wait, &f->agent), 0);
+	const struct runtime_params params = {.loop = f->loop,
+					      .workers = f->workers,
+					      .sandbox_id = f->sid,
+					      .on_event = on_event,
+					      .arg = &f->task};
+	assert_int_equal(runtime_new(&params, &f->task.runtime), 0);
+	f->task.on_shutdown = on_shutdown;
+	f->task.arg = f;
+	assert_int_equal(rpc_server_new(f->loop, &f->server), 0);
+	assert_int_equal(task_service_register(&f->task, f->server), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(rpc_server_serve(f->server, pair[0]), 0);
+	assert_int_equal(rpc_client_new(f->loop, pair[1], NULL, NULL, &f->client), 0);
+	assert_int_equal(testing_loop_start(f->loop, &f->thread), 0);
+	return 0;
+}
+
+/* One call; returns 0 or the negative status code. */
+static int call(struct fixture *f, const char *method, const void *message, void *ret_response)
+{
+	const struct rpc_request req = {
+		.service = &containerd__task__v2__task__descriptor,
+		.method = method,
+		.message = message,
+		.timeout_ms = 20000,
+	};
+	ProtobufCMessage *response = NULL;
+	f->e = ERR_INIT;
+	int r = rpc_client_call(f->client, &req, &response, &f->e);
+	if (r == 0 && ret_response)
+		*(ProtobufCMessage **)ret_response = response;
+	else if (r == 0)
+		protobuf_c_message_free_unpacked(response, NULL);
+	if (r < 0 && getenv("TEST_CALLS"))
+		(void)fprintf(stderr, "%s: %s\n", method, f->e.text);
+	return r == 0 ? 0 : -f->e.status;
+}
+
+static int shut_down(struct fixture *f)
+{
+	TASK(ShutdownRequest) req = CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
+	req.id = f->sid;
+	req.now = true;
+	return call(f, "Shutdown", &req, NULL);
+}
+
+static void assert_gone(const struct fixture *f)
+{
+	char path[256];
+	(void)snprintf(path, sizeof path, "%s/%s", SANDBOX_RUN_DIR, f->sid);
+	assert_int_equal(access(path, F_OK), -1);
+	(void)snprintf(path, sizeof path, "%s/%s", SHARE_FS_HOST_DIR, f->sid);
+	assert_int_equal(access(path, F_OK), -1);
+	_cleanup_buf_ struct buf mounts = BUF_INIT;
+	assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &mounts), 0);
+	assert_null(strstr(mounts.data, f->sid));
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(shut_down(f), 0);
+	assert_gone(f);
+	loop_stop(f->loop);
+	pthread_join(f->thread, NULL);
+	rpc_client_free(f->client);
+	worker_pool_free(f->workers);
+	rpc_server_free(f->server);
+	runtime_free(f->task.runtime);
+	fake_agent_free(f->agent);
+	loop_free(f->loop);
+	assert_int_equal(remove_tree(f->dir), 0);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+	return 0;
+}
+
+/* ---- Requests ----------------------------------------------------------------------------------
+ */
+
+static const char *hooks = ""; /* of the next bundle's spec */
+
+static void write_bundle(struct fixture *f, const char *id, const char *args)
+{
+	char path[160], json[2048];
+	(void)snprintf(path, sizeof path, "%s/%s/rootfs", f->dir, id);
+	assert_int_equal(mkdir_parents(path, 0755), 0);
+	(void)snprintf(json, sizeof json,
+		       "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":0,\"gid\":0},"
+		       "\"args\":[%s],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"},"
+		       "%s\"root\":{\"path\":\"rootfs\"},\"hostname\":\"h\",\"mounts\":[],"
+		       "\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},"
+		       "{\"type\":\"uts\"}]}}",
+		       args, hooks);
+	(void)snprintf(path, sizeof path, "%s/%s/config.json", f->dir, id);
+	assert_int_equal(file_replace(path, json, strlen(json), 0600), 0);
+}
+
+struct out {
+	char path[160];
+	int fd;
+};
+
+static void make_fifo(struct fixture *f, struct out *o, const char *name, int flags)
+{
+	(void)snprintf(o->path, sizeof o->path, "%s/%s", f->dir, name);
+	(void)unlink(o->path);
+	assert_int_equal(mkfifo(o->path, 0600), 0);
+	o->fd = open(o->path, flags | O_CLOEXEC | O_NONBLOCK);
+	assert_true(o->fd >= 0);
+}
+
+static void read_all(struct out *o, char *ret, size_t size)
+{
+	size_t n = 0;
+	assert_int_equal(fd_set_nonblock(o->fd, false), 0);
+	for (ssize_t got; (got = read(o->fd, ret + n, size - 1 - n)) > 0; n += (size_t)got)
+		;
+	ret[n] = '\0';
+	close(o->fd);
+}
+
+static int create_with(struct fixture *f, const char *id, const char *args, const char *in,
+		       const char *out)
+{
+	TASK(CreateTaskRequest) req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+	Google__Protobuf__Any options = GOOGLE__PROTOBUF__ANY__INIT;
+	char bundle[160];
+	uint8_t packed[256];
+
+	write_bundle(f, id, args);
+	(void)snprintf(bundle, sizeof bundle, "%s/%s", f->dir, id);
+	/* runtimeoptions.v1.Options{config_path} by hand: field 2, a string */
+	int n = snprintf((char *)packed + 2, sizeof packed - 2, "%s/c.toml", f->dir);
+	packed[0] = 0x12;
+	packed[1] = (uint8_t)n;
+	options.type_url = "runtimeoptions.v1.Options";
+	options.value.data = packed;
+	options.value.len = (size_t)n + 2;
+	req.id = (char *)id;
+	req.bundle = bundle;
+	req.stdin = (char *)in;
+	req.stdout = (char *)out;
+	req.options = &options;
+	return call(f, "Create", &req, NULL);
+}
+
+static int create(struct fixture *f, const char *id, const char *args)
+{
+	return create_with(f, id, args, "", "");
+}
+
+static int start(struct fixture *f, const char *id, const char *exec_id)
+{
+	TASK(StartRequest) req = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	return call(f, "Start", &req, NULL);
+}
+
+static int exec(struct fixture *f, const char *id, const char *exec_id, const char *args,
+		const char *out)
+{
+	TASK(ExecProcessRequest) req = CONTAINERD__TASK__V2__EXEC_PROCESS_REQUEST__INIT;
+	Google__Protobuf__Any spec = GOOGLE__PROTOBUF__ANY__INIT;
+	char json[512];
+	int n = snprintf(json, sizeof json,
+			 "{\"user\":{\"uid\":0,\"gid\":0},\"args\":[%s],\"cwd\":\"/\"}", args);
+	spec.type_url = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+	spec.value.data = (uint8_t *)json;
+	spec.value.len = (size_t)n;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	req.stdout = (char *)out;
+	req.spec = &spec;
+	return call(f, "Exec", &req, NULL);
+}
+
+/* Returns the exit status, or the negative status code. */
+static int wait_for(struct fixture *f, const char *id, const char *exec_id)
+{
+	TASK(WaitRequest) req = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+	TASK(WaitResponse) *response = NULL;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	int r = call(f, "Wait", &req, &response);
+	if (r == 0) {
+		r = (int)response->exit_status;
+		assert_true(response->exited_at->seconds > 1600000000);
+		containerd__task__v2__wait_response__free_unpacked(response, NULL);
+	}
+	return r;
+}
+
+static int delete_task(struct fixture *f, const char *id, const char *exec_id)
+{
+	TASK(DeleteRequest) req = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+	TASK(DeleteResponse) *response = NULL;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	int r = call(f, "Delete", &req, &response);
+	if (r == 0) {
+		r = (int)response->exit_status;
+		containerd__task__v2__delete_response__free_unpacked(response, NULL);
+	}
+	return r;
+}
+
+static int kill_task(struct fixture *f, const char *id, const char *exec_id, uint32_t signum)
+{
+	TASK(KillRequest) req = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	req.signal = signum;
+	return call(f, "Kill", &req, NULL);
+}
+
+/* Returns the wire status, or the negative status code. */
+static int state_of(struct fixture *f, const char *id, const char *exec_id)
+{
+	TASK(StateRequest) req = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+	TASK(StateResponse) *response = NULL;
+	req.id = (char *)id;
+	req.exec_id = (char *)exec_id;
+	int r = call(f, "State", &req, &response);
+	if (r == 0) {
+		r = (int)response->status;
+		containerd__task__v2__state_response__free_unpacked(response, NULL);
+	}
+	return r;
+}
+
+static void assert_events(struct fixture *f, const char *expected)
+{
+	pthread_mutex_lock(&f->lock);
+	assert_string_equal(f->events, expected);
+	pthread_mutex_unlock(&f->lock);
+}
+
+enum { CREATED = 1, RUNNING = 2, STOPPED = 3, PAUSED = 4 };
+
+/* ---- Tests --------------------------------------------------------------------------------------
+ */
+
+static void a_life_in_order(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"exit\",\"42\""), 0);
+	assert_int_equal(state_of(f, "c1", ""), CREATED);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 42);
+	assert_int_equal(wait_for(f, "c1", "c1"), 42); /* again, and by the init's other name */
+	assert_int_equal(state_of(f, "c1", ""), STOPPED);
+	assert_int_equal(delete_task(f, "c1", ""), 42);
+	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	assert_int_equal(delete_task(f, "c1", ""), -STATUS_NOT_FOUND);
+	assert_events(f, "create:c1 start:c1 exit:c1 delete:c1 ");
+	assert_int_equal(fake_agent_calls(f->agent, "RemoveContainer"), 1);
+}
+
+static void wrong_states_are_refused_and_change_nothing(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(start(f, "nope", ""), -STATUS_NOT_FOUND);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(create(f, "c1", "\"run\""), -STATUS_ALREADY_EXISTS);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(start(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+	assert_int_equal(delete_task(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+	assert_non_null(strstr(f->e.text, "container c1 is running: it must be stopped"));
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), 0);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), -STATUS_ALREADY_EXISTS);
+	assert_int_equal(state_of(f, "c1", "e1"), CREATED);
+	assert_int_equal(kill_task(f, "c1", "e1", SIGUSR1), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(state_of(f, "c1", "e2"), -STATUS_NOT_FOUND);
+	assert_int_equal(kill_task(f, "c1", "", 0), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(kill_task(f, "c1", "", 65), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(state_of(f, "../x", ""), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+	assert_int_equal(start(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+}
+
+static void an_end_may_be_asked_for_twice(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(kill_task(f, "nope", "", SIGKILL), 0);
+	assert_int_equal(kill_task(f, "nope", "", SIGTERM), 0);
+	assert_int_equal(kill_task(f, "nope", "", SIGUSR1), -STATUS_NOT_FOUND);
+	assert_int_equal(create(f, "c1", "\"exit\",\"0\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	assert_int_equal(kill_task(f, "c1", "", SIGTERM), 0);
+	assert_int_equal(kill_task(f, "c1", "", SIGUSR1), -STATUS_NOT_FOUND);
+}
+
+static void an_exec_has_its_own_life(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(exec(f, "c1", "e1", "\"exit\",\"5\"", ""), 0);
+	assert_int_equal(start(f, "c1", "e1"), 0);
+	assert_int_equal(wait_for(f, "c1", "e1"), 5);
+	assert_int_equal(delete_task(f, "c1", "e1"), 5);
+	assert_int_equal(state_of(f, "c1", "e1"), -STATUS_NOT_FOUND);
+	assert_int_equal(exec(f, "c1", "e2", "\"fail-create\"", ""), 0);
+	assert_int_equal(start(f, "c1", "e2"), -STATUS_NOT_FOUND);
+	assert_int_equal(delete_task(f, "c1", "e2"), 255);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+	assert_events(f, "create:c1 start:c1 exec-added:c1/e1 exec-started:c1/e1 exit:c1/e1 "
+			 "exec-added:c1/e2 ");
+}
+
+static void output_arrives_whole_before_its_end(void **state)
+{
+	struct fixture *f = *state;
+	struct out o;
+	char text[64];
+	make_fifo(f, &o, "out", O_RDONLY);
+	assert_int_equal(create_with(f, "c1", "\"print\",\"the last byte\"", "", o.path), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	read_all(&o, text, sizeof text);
+	assert_string_equal(text, "the last byte");
+	assert_int_equal(delete_task(f, "c1", ""), 0);
+}
+
+static void input_ends_when_containerd_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct out in, o;
+	char text[64];
+	TASK(CloseIORequest) close_io = CONTAINERD__TASK__V2__CLOSE_IOREQUEST__INIT;
+	make_fifo(f, &o, "out", O_RDONLY);
+	make_fifo(f, &in, "in", O_RDWR);
+	assert_int_equal(create_with(f, "c1", "\"cat\"", in.path, o.path), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(write(in.fd, "hello", 5), 5);
+	close(in.fd);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING); /* a client that leaves ends nothing */
+	close_io.id = "c1";
+	close_io.stdin = true;
+	assert_int_equal(call(f, "CloseIO", &close_io, NULL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	read_all(&o, text, sizeof text);
+	assert_string_equal(text, "hello");
+}
+
+static void a_reader_that_never_comes_delays_only_delete(void **state)
+{
+	struct fixture *f = *state;
+	if (!early_wait)
+		return; /* such an agent cannot tell the end before the output is taken */
+	assert_int_equal(create(f, "c1", "\"hold\",\"text\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	assert_int_equal(delete_task(f, "c1", ""), 0); /* bounded by the drain timeout */
+}
+
+static void a_create_that_fails_leaves_nothing(void **state)
+{
+	struct fixture *f = *state;
+	char path[256];
+	assert_int_equal(create(f, "c1", "\"fail-create\""), -STATUS_NOT_FOUND);
+	assert_non_null(strstr(f->e.text, "executable file not found"));
+	(void)snprintf(path, sizeof path, "%s/%s/rw/passthrough/c1", SHARE_FS_HOST_DIR, f->sid);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	/* the sandbox lives, and the name is free again */
+	assert_int_equal(create(f, "c1", "\"exit\",\"1\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 1);
+}
+
+static void a_boot_that_fails_leaves_nothing_and_may_be_tried_again(void **state)
+{
+	struct fixture *f = *state;
+	write_config(f, "start=fail:no memory for you");
+	assert_true(create(f, "c1", "\"run\"") < 0);
+	assert_non_null(strstr(f->e.text, "no memory for you"));
+	assert_gone(f);
+	write_config(f, "");
+	assert_int_equal(create(f, "c1", "\"exit\",\"3\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 3);
+}
+
+static void a_start_that_fails_keeps_the_container(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"fail-start\""), 0);
+	assert_int_equal(start(f, "c1", ""), -STATUS_INTERNAL);
+	assert_int_equal(state_of(f, "c1", ""), CREATED);
+	assert_int_equal(delete_task(f, "c1", ""), 137);
+	assert_events(f, "create:c1 delete:c1 ");
+}
+
+static void a_bad_spec_is_refused_by_its_field(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "7"), -STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->e.text, "process.args[0]"));
+	assert_gone(f);
+}
+
+/* A hook that appends its name and the status that it was told to a file. */
+static size_t add_hook(char *json, size_t size, const char *list, const char *file, int code)
+{
+	return (size_t)snprintf(json, size,
+				"\"%s\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"echo %s "
+				"$(sed 's/.*status[^a-z]*//;s/[^a-z].*//') >>%s; exit %d\"],"
+				"\"env\":[\"PATH=/bin:/usr/bin\"]}]",
+				list, list, file, code);
+}
+
+static void hooks_run_in_order_and_may_refuse(void **state)
+{
+	struct fixture *f = *state;
+	static const char *const lists[] = {"prestart", "createRuntime", "createContainer",
+					    "poststart", "poststop"};
+	char json[2048] = "\"hooks\":{", file[128];
+	size_t n = strlen(json);
+	(void)snprintf(file, sizeof file, "%s/hooks", f->dir);
+	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+		n += add_hook(json + n, sizeof json - n, lists[i], file, 0);
+		json[n++] = i + 1 < ARRAY_SIZE(lists) ? ',' : '}';
+	}
+	(void)snprintf(json + n, sizeof json - n, ",");
+	hooks = json;
+	assert_int_equal(create(f, "c1", "\"exit\",\"0\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	assert_int_equal(delete_task(f, "c1", ""), 0);
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	assert_int_equal(file_read(AT_FDCWD, file, 4096, &b), 0);
+	assert_string_equal(b.data, "prestart creating\ncreateRuntime creating\n"
+				    "createContainer creating\npoststart running\n"
+				    "poststop stopped\n");
+
+	n = (size_t)snprintf(json, sizeof json, "\"hooks\":{");
+	n += add_hook(json + n, sizeof json - n, "createRuntime", file, 7);
+	(void)snprintf(json + n, sizeof json - n, "},");
+	assert_true(create(f, "c2", "\"exit\",\"0\"") < 0);
+	assert_non_null(strstr(f->e.text, "createRuntime"));
+	assert_int_equal(state_of(f, "c2", ""), -STATUS_NOT_FOUND);
+	hooks = "";
+}
+
+static void pause_and_resume_check_the_state(void **state)
+{
+	struct fixture *f = *state;
+	TASK(PauseRequest) p = CONTAINERD__TASK__V2__PAUSE_REQUEST__INIT;
+	TASK(ResumeRequest) r = CONTAINERD__TASK__V2__RESUME_REQUEST__INIT;
+	p.id = r.id = "c1";
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(call(f, "Pause", &p, NULL), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(call(f, "Pause", &p, NULL), 0);
+	assert_int_equal(state_of(f, "c1", ""), PAUSED);
+	assert_int_equal(call(f, "Pause", &p, NULL), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(call(f, "Resume", &r, NULL), 0);
+	assert_int_equal(call(f, "Resume", &r, NULL), -STATUS_FAILED_PRECONDITION);
+	assert_events(f, "create:c1 start:c1 paused:c1 resumed:c1 ");
+}
+
+static void a_machine_that_dies_ends_every_process(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), 0);
+	assert_int_equal(start(f, "c1", "e1"), 0);
+	fake_agent_hang_up(f->agent);
+	assert_int_equal(wait_for(f, "c1", ""), 255);
+	assert_int_equal(wait_for(f, "c1", "e1"), 255);
+	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+	assert_int_equal(create(f, "c2", "\"run\""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(delete_task(f, "c1", "e1"), 255);
+	assert_int_equal(delete_task(f, "c1", ""), 255);
+}
+
+static void a_pod_has_several_containers(void **state)
+{
+	struct fixture *f = *state;
+	TASK(ShutdownRequest) req = CONTAINERD__TASK__V2__SHUTDOWN_REQUEST__INIT;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(create(f, "c2", "\"exit\",\"2\""), 0);
+	assert_int_equal(fake_agent_calls(f->agent, "CreateSandbox"), 1);
+	assert_int_equal(start(f, "c2", ""), 0);
+	assert_int_equal(wait_for(f, "c2", ""), 2);
+	assert_int_equal(delete_task(f, "c2", ""), 2);
+	/* a Shutdown for a member does not take the others down */
+	req.id = "c2";
+	assert_int_equal(call(f, "Shutdown", &req, NULL), 0);
+	assert_false(f->down);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+}
+
+static void statistics_come_through(void **state)
+{
+	struct fixture *f = *state;
+	TASK(StatsRequest) req = CONTAINERD__TASK__V2__STATS_REQUEST__INIT;
+	TASK(StatsResponse) *response = NULL;
+	req.id = "c1";
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(call(f, "Stats", &req, &response), 0);
+	assert_non_null(strstr(response->stats->type_url, "io.containerd.cgroups.v"));
+	assert_true(response->stats->value.len > 0);
+	containerd__task__v2__stats_response__free_unpacked(response, NULL);
+}
+
+/* ---- */
+
+static int own_namespace(void)
+{
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) == 0 &&
+			       mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL) == 0
+		       ? 0
+		       : -1;
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(a_life_in_order),
+		TEST(wrong_states_are_refused_and_change_nothing),
+		TEST(an_end_may_be_asked_for_twice),
+		TEST(an_exec_has_its_own_life),
+		TEST(output_arrives_whole_before_its_end),
+		TEST(input_ends_when_containerd_says_so),
+		TEST(a_reader_that_never_comes_delays_only_delete),
+		TEST(a_create_that_fails_leaves_nothing),
+		TEST(a_boot_that_fails_leaves_nothing_and_may_be_tried_again),
+		TEST(a_start_that_fails_keeps_the_container),
+		TEST(a_bad_spec_is_refused_by_its_field),
+		TEST(hooks_run_in_order_and_may_refuse),
+		TEST(pause_and_resume_check_the_state),
+		TEST(a_machine_that_dies_ends_every_process),
+		TEST(a_pod_has_several_containers),
+		TEST(statistics_come_through),
+	};
+	if (geteuid() != 0 || own_namespace() < 0) {
+		(void)fprintf(stderr, "test-task mounts things: run it as root\n");
+		return 1;
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+	if (getenv("TEST_LOG")) {
+		log_add_sink(log_sink_fd, (void *)(intptr_t)STDERR_FILENO);
+		log_set_level(LOG_DEBUG);
+	}
+	/* once with an agent that has our extensions, once with one like the field's */
+	int failed = RUN_TESTS();
+	early_wait = false;
+	return failed + RUN_TESTS();
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest agent without a guest: answers the calls that a shim makes, for tests of everything above
+ * it. A process does what its first argument says, without being one:
+ *
+ *	exit N         ends at once with N
+ *	print TEXT     writes TEXT to stdout, then ends with 0
+ *	run            runs until a signal comes, ends with 128 + signal
+ *	cat            copies stdin to stdout, ends with 0 at the end of stdin
+ *	fail-create    CreateContainer (or ExecProcess) fails with NOT_FOUND
+ *	fail-start     StartContainer fails
+ *	hold TEXT      writes TEXT, ends with 0, but its streams never end
+ */
+#pragma once
+
+#include "io/loop.h"
+
+#include <stdbool.h>
+
+struct fake_agent;
+
+/** Listens on a unix socket. @early_wait: advertises what our agent can; else as the field's. */
+int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
+		   struct fake_agent **ret);
+void fake_agent_free(struct fake_agent *f);
+/** How often a method was called. Any thread. */
+unsigned fake_agent_calls(struct fake_agent *f, const char *method);
+/** Ends all connections, as a machine that dies does. Any thread. */
+void fake_agent_hang_up(struct fake_agent *f);
