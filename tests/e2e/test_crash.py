@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What dies unasked: the machine, the shim, containerd's client. Nothing may stay behind."""
+
+import os
+import signal
+import time
+
+from lib.suite import check, contains, equal, test, wait_until
+
+FOREVER = ("sleep", "1000000")
+
+
+def gone(pid):
+    return not os.path.exists("/proc/%d" % pid)
+
+
+@test(vm=True)
+def the_machine_dies(t):
+    cid = t.start(*FOREVER)
+    pids = t.vmm_pids()
+    equal(len(pids), 1, "number of QEMUs")
+    equal(t.pid(cid), pids[0], "the pid of the task is QEMU's")
+    os.kill(pids[0], signal.SIGKILL)
+    t.wait_status(cid, "STOPPED", 2)
+    check(t.delete(cid) in (137, 255), "the exit code is neither 137 nor 255")
+    t.ctr("container", "rm", cid).ok()
+
+
+@test(vm=True)
+def the_machine_dies_under_a_client(t):
+    with t.events() as seen:
+        cid = t.id()
+        process = t.background(*t.run_args(cid, "sh", "-c", "echo up; sleep 1000",
+                                           options=["--rm"]))
+        wait_until(lambda: process.lines() == ["up"], 30 * t.slow, "the container speaks")
+        start = time.monotonic()
+        os.kill(t.vmm_pids()[0], signal.SIGKILL)
+        r = process.result(10)
+        check(r.code in (137, 255), "code %d" % r.code)
+        check(time.monotonic() - start < 3 * t.slow, "ctr noticed late")
+        wait_until(lambda: "/tasks/delete" in [topic for topic, _ in seen(cid)], 5 * t.slow,
+                   "the delete is told")
+        equal([topic for topic, _ in seen(cid)].count("/tasks/exit"), 1, "number of exits")
+
+
+@test(vm=True)
+def the_machine_dies_while_it_boots(t):
+    process = t.background(*t.run_args(t.id(), "true", options=["--rm"]))
+    pid = wait_until(t.vmm_pids, 10 * t.slow, "QEMU runs", 0.01)[0]
+    os.kill(pid, signal.SIGKILL)
+    start = time.monotonic()
+    r = process.result(20)
+    check(r.code != 0, "ctr run worked")
+    check(time.monotonic() - start < 5 * t.slow, "ctr noticed late")
+
+
+@test(vm=True, timeout=120)
+def the_machine_hangs(t):
+    """A guest that does not answer any more can be removed, once its time is up."""
+    cid = t.start(*FOREVER)
+    pid = t.vmm_pids()[0]
+    os.kill(pid, signal.SIGSTOP)
+    t.ctr("task", "rm", "-f", cid, timeout=100)
+    wait_until(lambda: gone(pid), 20 * t.slow, "QEMU has ended")
+    t.ctr("container", "rm", cid).ok()
+
+
+@test(vm=True)
+def the_shim_dies(t):
+    cid = t.start(*FOREVER)
+    shim, vmm = t.shim_pid(cid), t.vmm_pids()
+    os.kill(shim, signal.SIGKILL)
+    wait_until(lambda: all(gone(pid) for pid in vmm), 5 * t.slow, "QEMU has ended")
+    wait_until(lambda: t.status(cid) in ("", "STOPPED", "UNKNOWN"), 5 * t.slow, "the task has ended")
+    t.ctr("task", "rm", "-f", cid)
+    t.ctr("container", "rm", cid).ok()
+    t.forget_fifos()
+    equal(t.run("echo", "again").ok().out, "again\n", "stdout of the next container")
+
+
+@test(vm=True)
+def the_shim_dies_while_the_machine_boots(t):
+    cid = t.id()
+    process = t.background(*t.run_args(cid, "true", options=["--rm"]))
+    vmm = wait_until(t.vmm_pids, 10 * t.slow, "QEMU runs", 0.01)
+    os.kill(t.shim_pid(cid), signal.SIGKILL)
+    check(process.result(20).code != 0, "ctr run worked")
+    wait_until(lambda: all(gone(pid) for pid in vmm), 5 * t.slow, "QEMU has ended")
+
+
+@test(vm=True)
+def the_file_server_dies(t):
+    from lib import residue
+    cid = t.start(*FOREVER)
+    servers = [pid for pid, (_, cmdline) in residue.processes().items()
+               if "virtiofsd" in cmdline.split(" ", 1)[0]]
+    if servers:
+        for pid in servers:
+            if not gone(pid):
+                os.kill(pid, signal.SIGKILL)
+        # the container may end, or go on without its files: but it can be removed
+        time.sleep(1)
+    t.ctr("task", "rm", "-f", cid, timeout=50)
+    t.ctr("container", "rm", cid).ok()
+
+
+@test
+def the_client_dies(t):
+    cid = t.id()
+    process = t.background(*t.run_args(cid, "sh", "-c", "echo up; sleep 1000", options=["--rm"]))
+    wait_until(lambda: process.lines() == ["up"], 30 * t.slow, "the container speaks")
+    process.stop()
+    equal(t.status(cid), "RUNNING", "status")
+    equal(t.exec(cid, "echo", "alive").ok().out, "alive\n", "stdout of an exec")
+    t.remove(cid)
+    t.forget_fifos()
+
+
+@test(vm=True)
+def delete_of_what_never_was_is_fine(t):
+    """containerd calls `delete` after any end, also when nothing had begun."""
+    shim = os.path.join(t.node.shim_dir, "containerd-shim-kata-v2")
+    bundle = os.path.join(t.dir, "bundle")
+    os.makedirs(bundle)
+    for _ in range(2):
+        r = t.command(shim, "-namespace", t.node.namespace, "-address", "/run/e2e/c.sock",
+                      "-publish-binary", "/usr/bin/containerd", "-id", t.id(), "-bundle", bundle,
+                      "delete", cwd=bundle)
+        equal(r.code, 0, "code (%s)" % r.err)
+        check(r.raw_out, "no DeleteResponse")
+
+
+@test
+def containerd_restarts(t):
+    cid = t.start(*FOREVER)
+    t.node.restart()
+    equal(t.status(cid), "RUNNING", "status after the restart")
+    equal(t.exec(cid, "echo", "alive").ok().out, "alive\n", "stdout of an exec")
+    with t.events() as seen:
+        t.ctr("task", "kill", "-s", "KILL", cid).ok()
+        wait_until(lambda: "/tasks/exit" in [topic for topic, _ in seen(cid)], 10 * t.slow,
+                   "the exit is told to the new containerd")
+    t.wait_status(cid, "STOPPED")
+    equal(t.delete(cid), 137, "exit code")
+    t.ctr("container", "rm", cid).ok()
