@@ -359,6 +359,28 @@ static void stop_all(struct runtime *rt, uint32_t exit_status)
 	}
 }
 
+static void halt_done(void *arg)
+{
+	runtime_job_done(arg);
+}
+
+static void halt_on_worker(void *arg)
+{
+	struct runtime *rt = arg;
+	sandbox_halt(rt->sandbox);
+	if (loop_post(rt->params.loop, halt_done, rt) < 0)
+		log_error("out of memory: a shutdown will wait for ever");
+}
+
+/* A VMM may outlive the guest's agent or its file server; its tasks have ended, so it goes too, not
+ * only when they are deleted. */
+static void halt(struct runtime *rt)
+{
+	rt->in_flight++;
+	if (worker_pool_run(rt->params.workers, halt_on_worker, rt) < 0)
+		halt_done(rt);
+}
+
 static void on_sandbox_dead(void *arg, const char *reason)
 {
 	struct runtime *rt = arg;
@@ -371,6 +393,7 @@ static void on_sandbox_dead(void *arg, const char *reason)
 	if (rt->status == SANDBOX_UP) {
 		rt->status = SANDBOX_DEAD;
 		stop_all(rt, EXIT_STATUS_LOST);
+		halt(rt);
 	}
 }
 

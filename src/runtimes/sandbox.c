@@ -470,6 +470,13 @@ static bool ask_guest_to_end(struct sandbox *s)
 	return r == 0;
 }
 
+void sandbox_halt(struct sandbox *s)
+{
+	struct err e = ERR_INIT;
+	if (s->hypervisor && hypervisor_stop(s->hypervisor, 0, &e) < 0)
+		log_error("stop the virtual machine: %s", e.text);
+}
+
 /* The last sandbox of the host leaves no empty directories either. */
 static void tidy_parents(void)
 {

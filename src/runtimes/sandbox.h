@@ -42,6 +42,8 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e);
  * shutdown kills it without asking. Loop thread.
  */
 void sandbox_abandon(struct sandbox *s, const char *reason);
+/** Ends a machine that is given up or half dead, and nothing else: its memory is wanted. Worker. */
+void sandbox_halt(struct sandbox *s);
 /** Stops the machine (gracefully within a short grace), undoes everything. Idempotent. Worker. */
 void sandbox_shutdown(struct sandbox *s);
 /** After sandbox_shutdown(). Loop thread or after it. NULL is fine. */
