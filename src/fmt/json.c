@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fmt/json.h"
 
+#include "base/utf8.h"
+
 #include "base/buf.h"
 
 #include <inttypes.h>
@@ -155,37 +157,9 @@ static bool plain_key(const char *key)
 	return true;
 }
 
-/* The length of the UTF-8 character at @s, or 0 if there is none. */
-static size_t utf8_char(const char *s)
-{
-	const unsigned char *u = (const unsigned char *)s;
-	size_t n = u[0] < 0x80 ? 1 : u[0] < 0xc2 ? 0 : u[0] < 0xe0 ? 2 : u[0] < 0xf0 ? 3 : 4;
-
-	if (u[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((u[i] & 0xc0) != 0x80)
-			return 0;
-	if ((u[0] == 0xe0 && u[1] < 0xa0) || (u[0] == 0xed && u[1] > 0x9f) ||
-	    (u[0] == 0xf0 && u[1] < 0x90) || (u[0] == 0xf4 && u[1] > 0x8f))
-		return 0; /* too long a form, a surrogate, beyond U+10FFFF */
-	return n;
-}
-
-bool json_is_utf8(const char *s)
-{
-	while (*s) {
-		size_t n = utf8_char(s);
-		if (n == 0)
-			return false;
-		s += n;
-	}
-	return true;
-}
-
 bool json_can_hold(const char *s)
 {
-	return json_is_utf8(s) && s[0] != BIG_MARK[0];
+	return utf8_valid(s) && s[0] != BIG_MARK[0];
 }
 
 const char *json_show(const char *s, char *dst)

@@ -75,8 +75,6 @@ void json_read_nomem(struct json_reader *jr);
  * not UTF-8 as \xNN. @dst has JSON_SHOW_MAX bytes; returns it.
  */
 const char *json_show(const char *s, char *dst);
-/** Whether a string is UTF-8 throughout, as JSON and the wire want it. */
-bool json_is_utf8(const char *s);
 /** Whether a document can hold a string: UTF-8 that does not begin with U+0001, which marks big
  * integers in here. */
 bool json_can_hold(const char *s);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/utf8.h"
 #include "fmt/json.h"
 
 #include "base/testing.h"
@@ -228,8 +229,8 @@ static void shows_any_bytes(void **state)
 	assert_string_equal(json_show("\xed\xa0\x80", dst), "\"\\xed\\xa0\\x80\"");
 	assert_string_equal(json_show("\xf4\x90\x80\x80\xff", dst),
 			    "\"\\xf4\\x90\\x80\\x80\\xff\"");
-	assert_true(json_is_utf8("a \xe2\x82\xac"));
-	assert_false(json_is_utf8("a \xe2\x82"));
+	assert_true(utf8_valid("a \xe2\x82\xac"));
+	assert_false(utf8_valid("a \xe2\x82"));
 	memset(all, 0xff, 80);
 	all[80] = '\0';
 	assert_int_equal(strlen(json_show(all, dst)), 4 * 80 + 2);

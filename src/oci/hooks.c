@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/utf8.h"
 #include "fmt/json.h"
 #include "io/child.h"
 
@@ -70,7 +71,7 @@ static const char *tail_line(struct tail *t)
 	t->text[t->len] = '\0';
 	char *line = strrchr(t->text, '\n');
 	line = line ? line + 1 : t->text;
-	bool utf8 = json_is_utf8(line);
+	bool utf8 = utf8_valid(line);
 	for (char *p = line; *p; p++)
 		if ((unsigned char)*p < 0x20 || *p == 0x7f || (!utf8 && *p < 0))
 			*p = '?';
