@@ -21,8 +21,8 @@ import time
 from lib import residue
 from lib.suite import Failed, check, short, wait_until
 
-IMAGE = "docker.io/library/busybox:latest"
-USER_IMAGE = "docker.io/library/busybox:user"  # its processes are 1000:2000
+IMAGE = "localhost/busybox:latest"
+USER_IMAGE = "localhost/busybox:user"  # its processes are 1000:2000
 RUN_DIR = "/run/e2e"
 SOCKET = RUN_DIR + "/c.sock"
 STATE = RUN_DIR + "/state"
@@ -398,7 +398,7 @@ class Bench:
         import json
         process = self.background("events")
         # it has subscribed when it sees a thing that we do
-        probe = "docker.io/library/probe-%s:latest" % self.id()
+        probe = "localhost/probe-%s:latest" % self.id()
 
         def subscribed():
             self.ctr("image", "tag", IMAGE, probe)
