@@ -102,6 +102,7 @@ struct hypervisor_ops {
 struct hypervisor {
 	const struct hypervisor_ops *ops;
 	struct hypervisor_params params; /* the strings are copies, and the driver's */
+	bool emulated;			 /* in software: a boot takes its time */
 	_Atomic(enum hypervisor_state) state;
 	_Atomic(pid_t) pid; /* of the VMM; what State and events report. 0 before start; stays */
 };

@@ -505,6 +505,7 @@ static int op_create(const struct hypervisor_params *p, struct hypervisor **ret,
 		return r;
 	}
 	q->accel = accel;
+	q->m.base.emulated = accel == ACCEL_TCG;
 	q->cmdline = TAKE_PTR(cmdline);
 	log_info("sandbox %s: accelerator %s", p->sandbox_id, why);
 	*ret = &q->m.base;
