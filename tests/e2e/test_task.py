@@ -30,10 +30,16 @@ def a_detached_container_lives_until_it_is_killed(t):
     t.ctr("container", "rm", cid).ok()
 
 
+def wait_ready(t, cid):
+    """A signal before the shell has its trap would be another test: so wait for its word."""
+    wait_until(lambda: t.exec(cid, "test", "-e", "/ready").code == 0, 20 * t.slow,
+               "the traps are set", 0.1)
+
+
 @test
 def sigterm_reaches_the_process_which_may_answer(t):
-    cid = t.start("sh", "-c", "trap 'exit 9' TERM; while :; do sleep 0.1; done")
-    time.sleep(0.3)
+    cid = t.start("sh", "-c", "trap 'exit 9' TERM; : >/ready; while :; do sleep 0.1; done")
+    wait_ready(t, cid)
     t.ctr("task", "kill", "-s", "TERM", cid).ok()
     t.wait_status(cid, "STOPPED")
     equal(t.delete(cid), 9, "code")
@@ -43,8 +49,8 @@ def sigterm_reaches_the_process_which_may_answer(t):
 @test
 def other_signals_arrive_too(t):
     cid = t.start("sh", "-c", "trap 'echo usr1 >>/got' USR1; trap 'echo hup >>/got' HUP; "
-                  "while :; do sleep 0.1; done")
-    time.sleep(0.3)
+                  ": >/ready; while :; do sleep 0.1; done")
+    wait_ready(t, cid)
     t.ctr("task", "kill", "-s", "USR1", cid).ok()
     t.ctr("task", "kill", "-s", "1", cid).ok()
     wait_until(lambda: sorted(t.exec(cid, "cat", "/got").out.split()) == ["hup", "usr1"],
