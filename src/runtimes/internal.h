@@ -51,8 +51,7 @@ struct container {
 	struct list link;
 	struct runtime *rt;
 	unsigned refs;
-	struct container_resources res; /* a worker's while status is CREATING or `removing` */
-	bool removing;
+	struct container_resources res;	    /* a worker's while it is created or removed */
 	bool in_poststart;		    /* a worker runs its poststart hooks */
 	struct delete_job *after_poststart; /* the deletion that waits for them */
 	struct process *init;

@@ -40,7 +40,7 @@ struct process_io {
 	struct process_io_params params;
 	char *container_id, *exec_id;
 	unsigned refs;
-	bool closed, started, reported;
+	bool closed, reported;
 	struct in_stream in;
 	struct out_stream out, errout;
 };
@@ -373,7 +373,6 @@ static void keep_stdin_open(struct in_stream *s)
 
 void process_io_start(struct process_io *io)
 {
-	io->started = true;
 	if (io->in.fd >= 0)
 		keep_stdin_open(&io->in);
 	read_more(&io->out);

@@ -302,7 +302,6 @@ static void delete_done(void *arg)
 	struct container *c = j->process->container;
 	struct runtime *rt = c->rt;
 
-	c->removing = false;
 	if (j->r < 0)
 		/* the container is gone all the same; what is left stays in the journal */
 		log_error("delete container %s: %s", c->res.id, err_text(&j->e, j->r));
@@ -392,8 +391,6 @@ void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, tas
 				 .arg = arg};
 	p->deleted = true;
 	process_exited(p, EXIT_STATUS_KILLED); /* one that never ran: nobody may wait any longer */
-	if (process_is_init(p))
-		p->container->removing = true;
 	process_when_drained(p, process_is_init(p) ? delete_init : delete_exec, j);
 }
 
