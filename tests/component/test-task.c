@@ -459,8 +459,6 @@ static void input_ends_when_containerd_says_so(void **state)
 static void a_reader_that_never_comes_delays_only_delete(void **state)
 {
 	struct fixture *f = *state;
-	if (!early_wait)
-		return; /* such an agent cannot tell the end before the output is taken */
 	assert_int_equal(create(f, "c1", "\"hold\",\"text\""), 0);
 	assert_int_equal(start(f, "c1", ""), 0);
 	assert_int_equal(wait_for(f, "c1", ""), 0);
@@ -641,7 +639,6 @@ int main(void)
 		TEST(an_exec_has_its_own_life),
 		TEST(output_arrives_whole_before_its_end),
 		TEST(input_ends_when_containerd_says_so),
-		TEST(a_reader_that_never_comes_delays_only_delete),
 		TEST(a_create_that_fails_leaves_nothing),
 		TEST(a_boot_that_fails_leaves_nothing_and_may_be_tried_again),
 		TEST(a_start_that_fails_keeps_the_container),
@@ -661,8 +658,13 @@ int main(void)
 		log_add_sink(log_sink_fd, (void *)(intptr_t)STDERR_FILENO);
 		log_set_level(LOG_DEBUG);
 	}
+	/* The field's agent cannot tell an end before the output is taken; ours can. */
+	const struct CMUnitTest early_wait_tests[] = {
+		TEST(a_reader_that_never_comes_delays_only_delete),
+	};
 	/* once with an agent that has our extensions, once with one like the field's */
 	int failed = RUN_TESTS();
+	failed += cmocka_run_group_tests(early_wait_tests, NULL, NULL);
 	early_wait = false;
 	return failed + RUN_TESTS();
 }
