@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "sys/netns.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -23,6 +24,7 @@ struct sandbox {
 	struct sandbox_params params;
 	char *id, *config_file, *config_body;
 	char dir[300], run_dir[320];
+	int netns_fd; /* or -EBADF */
 
 	struct kata_config *config;
 	struct journal *journal;
@@ -44,6 +46,7 @@ int sandbox_new(const struct sandbox_params *p, struct sandbox **ret)
 	if (!s)
 		return -ENOMEM;
 	s->params = *p;
+	s->netns_fd = -EBADF;
 	s->id = strdup(p->id);
 	s->config_file = p->config_file ? strdup(p->config_file) : NULL;
 	s->config_body = p->config_body ? strdup(p->config_body) : NULL;
@@ -61,6 +64,7 @@ void sandbox_free(struct sandbox *s)
 {
 	if (!s)
 		return;
+	s->netns_fd = close_fd(s->netns_fd);
 	config_free(s->config);
 	free(s->id);
 	free(s->config_file);
@@ -88,6 +92,11 @@ struct share_fs *sandbox_share(struct sandbox *s)
 const struct kata_config *sandbox_config(const struct sandbox *s)
 {
 	return s->config;
+}
+
+int sandbox_netns_fd(const struct sandbox *s)
+{
+	return s->netns_fd >= 0 ? s->netns_fd : -1;
 }
 
 pid_t sandbox_pid(const struct sandbox *s)
@@ -193,6 +202,27 @@ static int load_config(struct sandbox *s, const struct oci_spec *spec, struct er
 	return 0;
 }
 
+static const char *netns_path(const struct oci_spec *spec)
+{
+	for (size_t i = 0; i < spec->n_namespaces; i++)
+		if (spec->namespaces[i].type == OCI_NS_NETWORK)
+			return spec->namespaces[i].path;
+	return NULL;
+}
+
+static int open_netns(struct sandbox *s, const struct oci_spec *spec, struct err *e)
+{
+	const char *path = netns_path(spec);
+
+	if (!path || s->config->runtime.disable_new_netns)
+		return 0;
+	int fd = netns_open(path, e);
+	if (fd < 0)
+		return err_wrap(e, fd, "linux.namespaces");
+	s->netns_fd = fd;
+	return 0;
+}
+
 static int make_dirs(struct sandbox *s, struct err *e)
 {
 	char journal[340];
@@ -226,7 +256,7 @@ static int make_hypervisor(struct sandbox *s, struct err *e)
 		.config = s->config,
 		.sandbox_id = s->id,
 		.run_dir = s->run_dir,
-		.netns_fd = -1,
+		.netns_fd = sandbox_netns_fd(s),
 		.on_exit = on_vmm_exit,
 		.on_exit_arg = s,
 	};
@@ -396,6 +426,8 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
 
 	int r = load_config(s, spec, e);
 	if (r == 0)
+		r = open_netns(s, spec, e);
+	if (r == 0)
 		r = run_phases(s, &times, e);
 	if (r == 0)
 		r = create_sandbox(s, spec, e);
@@ -491,14 +523,17 @@ void sandbox_shutdown(struct sandbox *s)
 {
 	struct err e = ERR_INIT;
 
-	if (!s->dir[0])
+	if (!s->dir[0]) {
+		s->netns_fd = close_fd(s->netns_fd);
 		return; /* nothing was begun */
+	}
 	bool asked = ask_guest_to_end(s);
 	if (s->hypervisor && hypervisor_stop(s->hypervisor, asked ? GRACE_MS : 0, &e) < 0)
 		log_error("stop the virtual machine: %s", e.text);
 	if (s->share)
 		share_fs_stop(s->share);
 	release(s);
+	s->netns_fd = close_fd(s->netns_fd);
 	if (s->undo)
 		(void)undo_to(s->undo, 0);
 	undo_free(TAKE_PTR(s->undo));

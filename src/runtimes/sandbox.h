@@ -54,6 +54,11 @@ struct agent *sandbox_agent(struct sandbox *s);
 struct journal *sandbox_journal(struct sandbox *s);
 struct share_fs *sandbox_share(struct sandbox *s); /* NULL with shared_fs = "none" */
 const struct kata_config *sandbox_config(const struct sandbox *s);
+/**
+ * The pod's network namespace, in which the VMM runs; borrowed, until shutdown. -1: there is none,
+ * because the first container's spec names none or disable_new_netns is set.
+ */
+int sandbox_netns_fd(const struct sandbox *s);
 /** What State and events report as pid: the VMM's. 0 before boot. */
 pid_t sandbox_pid(const struct sandbox *s);
 

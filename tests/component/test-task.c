@@ -186,19 +186,23 @@ static int teardown(void **state)
  */
 
 static const char *hooks = ""; /* of the next bundle's spec */
+static const char *netns;      /* path of its network namespace, or NULL */
 
 static void write_bundle(struct fixture *f, const char *id, const char *args)
 {
-	char path[160], json[2048];
+	char path[160], json[2048], network[128] = "";
+	if (netns)
+		(void)snprintf(network, sizeof network, "{\"type\":\"network\",\"path\":\"%s\"},",
+			       netns);
 	(void)snprintf(path, sizeof path, "%s/%s/rootfs", f->dir, id);
 	assert_int_equal(mkdir_parents(path, 0755), 0);
 	(void)snprintf(json, sizeof json,
 		       "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":0,\"gid\":0},"
 		       "\"args\":[%s],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"},"
 		       "%s\"root\":{\"path\":\"rootfs\"},\"hostname\":\"h\",\"mounts\":[],"
-		       "\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"mount\"},"
+		       "\"linux\":{\"namespaces\":[%s{\"type\":\"pid\"},{\"type\":\"mount\"},"
 		       "{\"type\":\"uts\"}]}}",
-		       args, hooks);
+		       args, hooks, network);
 	(void)snprintf(path, sizeof path, "%s/%s/config.json", f->dir, id);
 	assert_int_equal(file_replace(path, json, strlen(json), 0600), 0);
 }
@@ -554,6 +558,87 @@ static void hooks_run_in_order_and_may_refuse(void **state)
 	hooks = "";
 }
 
+static pid_t pid_of(struct fixture *f, const char *id)
+{
+	TASK(StateRequest) req = CONTAINERD__TASK__V2__STATE_REQUEST__INIT;
+	TASK(StateResponse) *response = NULL;
+	req.id = (char *)id;
+	assert_int_equal(call(f, "State", &req, &response), 0);
+	pid_t pid = (pid_t)response->pid;
+	containerd__task__v2__state_response__free_unpacked(response, NULL);
+	return pid;
+}
+
+static void assert_same_netns(const char *path, pid_t pid, bool same)
+{
+	char other[64];
+	struct stat a, b;
+	(void)snprintf(other, sizeof other, "/proc/%d/ns/net", (int)pid);
+	assert_int_equal(stat(path, &a), 0);
+	assert_int_equal(stat(other, &b), 0);
+	assert_int_equal(a.st_ino == b.st_ino, same);
+}
+
+/* A file that is a network namespace of its own; undone by drop_netns(). */
+static void make_netns(struct fixture *f, char *path, size_t size)
+{
+	(void)snprintf(path, size, "%s/netns", f->dir);
+	assert_int_equal(file_replace(path, "", 0, 0600), 0);
+	int back = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(unshare(CLONE_NEWNET), 0);
+	assert_int_equal(mount("/proc/thread-self/ns/net", path, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(setns(back, CLONE_NEWNET), 0);
+	close(back);
+	netns = path;
+}
+
+static void drop_netns(void)
+{
+	assert_int_equal(umount2(netns, MNT_DETACH), 0);
+	assert_int_equal(unlink(netns), 0);
+	netns = NULL;
+}
+
+static void the_machine_runs_in_the_pods_network_namespace(void **state)
+{
+	struct fixture *f = *state;
+	char path[128];
+	make_netns(f, path, sizeof path);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_same_netns(path, pid_of(f, "c1"), true);
+	assert_same_netns(path, getpid(), false);
+	drop_netns();
+}
+
+static void disable_new_netns_keeps_the_machine_with_the_shim(void **state)
+{
+	struct fixture *f = *state;
+	char path[128], config[160];
+	make_netns(f, path, sizeof path);
+	(void)snprintf(config, sizeof config, "%s/c.toml", f->dir);
+	size_t n = strlen(f->config);
+	(void)snprintf(f->config + n, sizeof f->config - n, "disable_new_netns = true\n");
+	assert_int_equal(file_replace(config, f->config, strlen(f->config), 0600), 0);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_same_netns(path, pid_of(f, "c1"), false);
+	assert_same_netns("/proc/self/ns/net", pid_of(f, "c1"), true);
+	drop_netns();
+}
+
+static void a_network_namespace_that_is_none_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	netns = "/no/such/netns";
+	assert_int_equal(create(f, "c1", "\"run\""), -STATUS_NOT_FOUND);
+	assert_non_null(strstr(f->e.text, "open network namespace /no/such/netns"));
+	netns = "/etc/passwd";
+	assert_int_equal(create(f, "c1", "\"run\""), -STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->e.text, "/etc/passwd is not a network namespace"));
+	assert_gone(f);
+	netns = NULL;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+}
+
 static void pause_and_resume_check_the_state(void **state)
 {
 	struct fixture *f = *state;
@@ -644,6 +729,9 @@ int main(void)
 		TEST(a_start_that_fails_keeps_the_container),
 		TEST(a_bad_spec_is_refused_by_its_field),
 		TEST(hooks_run_in_order_and_may_refuse),
+		TEST(the_machine_runs_in_the_pods_network_namespace),
+		TEST(disable_new_netns_keeps_the_machine_with_the_shim),
+		TEST(a_network_namespace_that_is_none_is_refused),
 		TEST(pause_and_resume_check_the_state),
 		TEST(a_machine_that_dies_ends_every_process),
 		TEST(a_pod_has_several_containers),
