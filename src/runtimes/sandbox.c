@@ -4,8 +4,10 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "runtimes/dns.h"
 #include "sys/netns.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -33,6 +35,8 @@ struct sandbox {
 	struct hypervisor *hypervisor;
 	struct agent *agent;
 	atomic_int pid;
+	struct sandbox_boot_times times;
+	pthread_mutex_t stop_lock; /* held while the machine is ended; taken before `lock` */
 
 	pthread_mutex_t lock; /* guards what follows; taken alone */
 	pthread_cond_t changed;
@@ -51,6 +55,7 @@ int sandbox_new(const struct sandbox_params *p, struct sandbox **ret)
 	s->config_file = p->config_file ? strdup(p->config_file) : NULL;
 	s->config_body = p->config_body ? strdup(p->config_body) : NULL;
 	pthread_mutex_init(&s->lock, NULL);
+	pthread_mutex_init(&s->stop_lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	if (!s->id || (p->config_file && !s->config_file) || (p->config_body && !s->config_body)) {
 		sandbox_free(s);
@@ -71,6 +76,7 @@ void sandbox_free(struct sandbox *s)
 	free(s->config_body);
 	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
+	pthread_mutex_destroy(&s->stop_lock);
 	free(s);
 }
 
@@ -102,6 +108,16 @@ int sandbox_netns_fd(const struct sandbox *s)
 pid_t sandbox_pid(const struct sandbox *s)
 {
 	return atomic_load(&s->pid);
+}
+
+const struct sandbox_boot_times *sandbox_boot_times(const struct sandbox *s)
+{
+	return &s->times;
+}
+
+bool sandbox_is_emulated(const struct sandbox *s)
+{
+	return s->hypervisor && s->hypervisor->emulated;
 }
 
 /* ---- Death ---------------------------------------------------------------------------------- */
@@ -371,6 +387,7 @@ static int create_sandbox(struct sandbox *s, const struct oci_spec *spec, struct
 	Grpc__Storage share = GRPC__STORAGE__INIT, shm = GRPC__STORAGE__INIT;
 	Grpc__Storage *storages[] = {&share, &shm};
 	Grpc__CreateSandboxRequest req = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+	struct dns dns = DNS_INIT;
 
 	share.driver = "virtio-fs";
 	share.source = SHARE_FS_TAG;
@@ -391,7 +408,11 @@ static int create_sandbox(struct sandbox *s, const struct oci_spec *spec, struct
 	req.sandbox_id = s->id;
 	req.storages = storages;
 	req.n_storages = ARRAY_SIZE(storages);
+	dns_load(spec, &dns);
+	req.dns = dns.lines;
+	req.n_dns = dns.n;
 	int r = agent_call(s->agent, "CreateSandbox", &req.base, NULL, e);
+	dns_deinit(&dns);
 	return r < 0 ? err_wrap(e, r, "create the sandbox in the guest") : 0;
 }
 
@@ -406,29 +427,42 @@ static const struct phase phases[] = {
 	{"agent", connect_agent},
 };
 
-static int run_phases(struct sandbox *s, struct buf *times, struct err *e)
+static int run_phases(struct sandbox *s, struct err *e)
 {
+	static_assert(ARRAY_SIZE(phases) <= SANDBOX_PHASES_MAX, "a place for each phase's time");
+	s->times.n = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
 		uint64_t begin = time_now_ms();
 		int r = phases[i].run(s, e);
 		if (r < 0)
 			return r;
-		buf_printf(times, ", %s %llu ms", phases[i].name,
-			   (unsigned long long)(time_now_ms() - begin));
+		s->times.phase[s->times.n].name = phases[i].name;
+		s->times.phase[s->times.n++].ms = time_now_ms() - begin;
 	}
 	return 0;
 }
 
-int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
+static void log_boot(struct sandbox *s)
 {
 	_cleanup_buf_ struct buf times = BUF_INIT;
+
+	for (size_t i = 0; i < s->times.n; i++)
+		buf_printf(&times, "%s%s %llu ms", i ? ", " : "", s->times.phase[i].name,
+			   (unsigned long long)s->times.phase[i].ms);
+	log_info("sandbox is up after %llu ms (%s), agent %s",
+		 (unsigned long long)s->times.total_ms, times.data ? times.data : "",
+		 agent_features(s->agent)->version);
+}
+
+int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
+{
 	uint64_t begin = time_now_ms();
 
 	int r = load_config(s, spec, e);
 	if (r == 0)
 		r = open_netns(s, spec, e);
 	if (r == 0)
-		r = run_phases(s, &times, e);
+		r = run_phases(s, e);
 	if (r == 0)
 		r = create_sandbox(s, spec, e);
 	if (r < 0) {
@@ -436,9 +470,8 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
 		return r;
 	}
 	agent_forward_logs(s->agent);
-	log_info("sandbox is up after %llu ms (%s), agent %s",
-		 (unsigned long long)(time_now_ms() - begin), times.data ? times.data + 2 : "",
-		 agent_features(s->agent)->version);
+	s->times.total_ms = time_now_ms() - begin;
+	log_boot(s);
 	return 0;
 }
 
@@ -505,11 +538,25 @@ static bool ask_guest_to_end(struct sandbox *s)
 	return r == 0;
 }
 
-void sandbox_halt(struct sandbox *s)
+static void stop_machine(struct sandbox *s, uint64_t grace_ms)
 {
 	struct err e = ERR_INIT;
-	if (s->hypervisor && hypervisor_stop(s->hypervisor, 0, &e) < 0)
+
+	pthread_mutex_lock(&s->stop_lock);
+	if (s->hypervisor && hypervisor_stop(s->hypervisor, grace_ms, &e) < 0)
 		log_error("stop the virtual machine: %s", e.text);
+	pthread_mutex_unlock(&s->stop_lock);
+}
+
+void sandbox_halt(struct sandbox *s)
+{
+	stop_machine(s, 0);
+}
+
+void sandbox_stop(struct sandbox *s, uint64_t grace_ms)
+{
+	bool asked = ask_guest_to_end(s);
+	stop_machine(s, !asked ? 0 : grace_ms < GRACE_MS ? grace_ms : GRACE_MS);
 }
 
 /* The last sandbox of the host leaves no empty directories either. */
@@ -521,15 +568,11 @@ static void tidy_parents(void)
 
 void sandbox_shutdown(struct sandbox *s)
 {
-	struct err e = ERR_INIT;
-
 	if (!s->dir[0]) {
 		s->netns_fd = close_fd(s->netns_fd);
 		return; /* nothing was begun */
 	}
-	bool asked = ask_guest_to_end(s);
-	if (s->hypervisor && hypervisor_stop(s->hypervisor, asked ? GRACE_MS : 0, &e) < 0)
-		log_error("stop the virtual machine: %s", e.text);
+	sandbox_stop(s, GRACE_MS);
 	if (s->share)
 		share_fs_stop(s->share);
 	release(s);

@@ -44,6 +44,12 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e);
 void sandbox_abandon(struct sandbox *s, const char *reason);
 /** Ends a machine that is given up or half dead, and nothing else: its memory is wanted. Worker. */
 void sandbox_halt(struct sandbox *s);
+/**
+ * Ends a machine, gracefully if the guest takes at most @grace_ms (and a second at most), and
+ * nothing else: what was done to the host stays until sandbox_shutdown(). on_dead is not called.
+ * Idempotent. Worker.
+ */
+void sandbox_stop(struct sandbox *s, uint64_t grace_ms);
 /** Stops the machine (gracefully within a short grace), undoes everything. Idempotent. Worker. */
 void sandbox_shutdown(struct sandbox *s);
 /** After sandbox_shutdown(). Loop thread or after it. NULL is fine. */
@@ -61,6 +67,20 @@ const struct kata_config *sandbox_config(const struct sandbox *s);
 int sandbox_netns_fd(const struct sandbox *s);
 /** What State and events report as pid: the VMM's. 0 before boot. */
 pid_t sandbox_pid(const struct sandbox *s);
+/** Whether the machine runs in software. */
+bool sandbox_is_emulated(const struct sandbox *s);
+
+/* How long the boot took, and each part of it. */
+#define SANDBOX_PHASES_MAX 8
+struct sandbox_boot_times {
+	uint64_t total_ms;
+	struct {
+		const char *name; /* static */
+		uint64_t ms;
+	} phase[SANDBOX_PHASES_MAX];
+	size_t n;
+};
+const struct sandbox_boot_times *sandbox_boot_times(const struct sandbox *s);
 
 /**
  * Undoes what a dead shim left of a sandbox: replays its journal, removes its directory. Finds

@@ -185,8 +185,9 @@ static int teardown(void **state)
 /* ---- Requests ----------------------------------------------------------------------------------
  */
 
-static const char *hooks = ""; /* of the next bundle's spec */
-static const char *netns;      /* path of its network namespace, or NULL */
+static const char *hooks = "";	/* of the next bundle's spec */
+static const char *mounts = ""; /* likewise */
+static const char *netns;	/* path of its network namespace, or NULL */
 
 static void write_bundle(struct fixture *f, const char *id, const char *args)
 {
@@ -199,10 +200,10 @@ static void write_bundle(struct fixture *f, const char *id, const char *args)
 	(void)snprintf(json, sizeof json,
 		       "{\"ociVersion\":\"1.0.2\",\"process\":{\"user\":{\"uid\":0,\"gid\":0},"
 		       "\"args\":[%s],\"env\":[\"PATH=/bin\"],\"cwd\":\"/\"},"
-		       "%s\"root\":{\"path\":\"rootfs\"},\"hostname\":\"h\",\"mounts\":[],"
+		       "%s\"root\":{\"path\":\"rootfs\"},\"hostname\":\"h\",\"mounts\":[%s],"
 		       "\"linux\":{\"namespaces\":[%s{\"type\":\"pid\"},{\"type\":\"mount\"},"
 		       "{\"type\":\"uts\"}]}}",
-		       args, hooks, network);
+		       args, hooks, mounts, network);
 	(void)snprintf(path, sizeof path, "%s/%s/config.json", f->dir, id);
 	assert_int_equal(file_replace(path, json, strlen(json), 0600), 0);
 }
@@ -639,6 +640,27 @@ static void a_network_namespace_that_is_none_is_refused(void **state)
 	assert_int_equal(create(f, "c1", "\"run\""), 0);
 }
 
+static void the_guest_gets_the_pods_dns_whole(void **state)
+{
+	struct fixture *f = *state;
+	static const char text[] = "# of the cluster\nsearch a.example b.example\n"
+				   "nameserver 10.0.0.10\nnameserver 10.0.0.11\n"
+				   "options ndots:5\n";
+	char path[128], json[256], sandbox[256];
+	(void)snprintf(path, sizeof path, "%s/resolv.conf", f->dir);
+	assert_int_equal(file_replace(path, text, strlen(text), 0644), 0);
+	(void)snprintf(json, sizeof json,
+		       "{\"destination\":\"/etc/resolv.conf\",\"type\":\"bind\","
+		       "\"source\":\"%s\",\"options\":[\"rbind\",\"ro\"]}",
+		       path);
+	mounts = json;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	mounts = "";
+	fake_agent_sandbox(f->agent, sandbox, sizeof sandbox);
+	assert_string_equal(sandbox, "h|search a.example b.example|nameserver 10.0.0.10|"
+				     "nameserver 10.0.0.11|options ndots:5");
+}
+
 static void pause_and_resume_check_the_state(void **state)
 {
 	struct fixture *f = *state;
@@ -732,6 +754,7 @@ int main(void)
 		TEST(the_machine_runs_in_the_pods_network_namespace),
 		TEST(disable_new_netns_keeps_the_machine_with_the_shim),
 		TEST(a_network_namespace_that_is_none_is_refused),
+		TEST(the_guest_gets_the_pods_dns_whole),
 		TEST(pause_and_resume_check_the_state),
 		TEST(a_machine_that_dies_ends_every_process),
 		TEST(a_pod_has_several_containers),

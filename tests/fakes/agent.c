@@ -31,7 +31,9 @@ struct fake_agent {
 	char path[108];
 	struct list processes;
 
-	pthread_mutex_t lock; /* guards the counters */
+	pthread_mutex_t lock; /* guards what follows */
+	char sandbox[1024];
+	bool sick;
 	struct {
 		const char *method;
 		unsigned n;
@@ -184,6 +186,35 @@ static void on_empty(void *ctx, struct rpc_call *call)
 {
 	count(ctx, call);
 	reply_empty(call);
+}
+
+static void on_sandbox(void *ctx, struct rpc_call *call)
+{
+	struct fake_agent *f = ctx;
+	REQUEST(CreateSandboxRequest);
+	count(f, call);
+	pthread_mutex_lock(&f->lock);
+	(void)snprintf(f->sandbox, sizeof f->sandbox, "%s", req->hostname);
+	for (size_t i = 0; i < req->n_dns; i++) {
+		size_t n = strlen(f->sandbox);
+		(void)snprintf(f->sandbox + n, sizeof f->sandbox - n, "|%s", req->dns[i]);
+	}
+	pthread_mutex_unlock(&f->lock);
+	reply_empty(call);
+}
+
+void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size)
+{
+	pthread_mutex_lock(&f->lock);
+	(void)snprintf(dst, size, "%s", f->sandbox);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_agent_set_health(struct fake_agent *f, bool well)
+{
+	pthread_mutex_lock(&f->lock);
+	f->sick = !well;
+	pthread_mutex_unlock(&f->lock);
 }
 
 static void on_create(void *ctx, struct rpc_call *call)
@@ -342,14 +373,18 @@ static void on_stats(void *ctx, struct rpc_call *call)
 
 static void on_check(void *ctx, struct rpc_call *call)
 {
+	struct fake_agent *f = ctx;
 	Grpc__HealthCheckResponse response = GRPC__HEALTH_CHECK_RESPONSE__INIT;
-	count(ctx, call);
-	response.status = GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+	count(f, call);
+	pthread_mutex_lock(&f->lock);
+	response.status = f->sick ? GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
+				  : GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+	pthread_mutex_unlock(&f->lock);
 	rpc_call_reply(call, &response.base);
 }
 
 static const struct rpc_method agent_methods[] = {
-	{"CreateSandbox", on_empty},	 {"DestroySandbox", on_empty},
+	{"CreateSandbox", on_sandbox},	 {"DestroySandbox", on_empty},
 	{"GetGuestDetails", on_details}, {"CreateContainer", on_create},
 	{"StartContainer", on_start},	 {"ExecProcess", on_exec},
 	{"SignalProcess", on_signal},	 {"WaitProcess", on_wait},

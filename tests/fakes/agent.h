@@ -16,6 +16,7 @@
 #include "io/loop.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct fake_agent;
 
@@ -25,5 +26,9 @@ int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 void fake_agent_free(struct fake_agent *f);
 /** How often a method was called. Any thread. */
 unsigned fake_agent_calls(struct fake_agent *f, const char *method);
+/** The last CreateSandbox: "<host name>|<line of DNS>|<line of DNS>...". Any thread. */
+void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size);
+/** What its health check answers from now on; at first it is well. Any thread. */
+void fake_agent_set_health(struct fake_agent *f, bool well);
 /** Ends all connections, as a machine that dies does. Any thread. */
 void fake_agent_hang_up(struct fake_agent *f);
