@@ -51,15 +51,20 @@ static void on_client_close(void *arg)
 		a->params.on_close(a->params.arg);
 }
 
-static int check_health(struct agent *a, uint64_t timeout_ms, struct err *e)
+static struct rpc_request health_request(const Grpc__CheckRequest *request, uint64_t timeout_ms)
 {
-	Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
-	const struct rpc_request req = {
+	return (struct rpc_request){
 		.service = &grpc__health__descriptor,
 		.method = "Check",
-		.message = &request.base,
+		.message = &request->base,
 		.timeout_ms = timeout_ms,
 	};
+}
+
+static int check_health(struct agent *a, uint64_t timeout_ms, struct err *e)
+{
+	const Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
+	const struct rpc_request req = health_request(&request, timeout_ms);
 	int r = rpc_client_call(a->client, &req, NULL, e);
 	return r < 0 ? err_wrap(e, r, "the agent's health check") : 0;
 }
@@ -151,6 +156,15 @@ int agent_start(struct agent *a, const char *method, const ProtobufCMessage *req
 		uint64_t timeout_ms, rpc_done_fn done, void *arg, struct err *e)
 {
 	const struct rpc_request req = make_request(method, request, timeout_ms);
+	return rpc_client_start(a->client, &req, done, arg, e);
+}
+
+int agent_start_check(struct agent *a, uint64_t timeout_ms, rpc_done_fn done, void *arg,
+		      struct err *e)
+{
+	const Grpc__CheckRequest request = GRPC__CHECK_REQUEST__INIT;
+	const struct rpc_request req =
+		health_request(&request, timeout_ms ? timeout_ms : a->params.call_timeout_ms);
 	return rpc_client_start(a->client, &req, done, arg, e);
 }
 

@@ -68,5 +68,8 @@ int agent_call(struct agent *a, const char *method, const ProtobufCMessage *requ
 /** Starts a call; @timeout_ms 0: it may take for ever (reads, waits). */
 int agent_start(struct agent *a, const char *method, const ProtobufCMessage *request,
 		uint64_t timeout_ms, rpc_done_fn done, void *arg, struct err *e);
+/** Asks for the agent's health, which it answers itself; @timeout_ms 0: the usual one. */
+int agent_start_check(struct agent *a, uint64_t timeout_ms, rpc_done_fn done, void *arg,
+		      struct err *e);
 /** The bounded calls' timeout, for agent_start(). */
 uint64_t agent_timeout_ms(const struct agent *a);
