@@ -67,6 +67,7 @@ struct agent {
 	struct loop_io *inotify_io;
 	struct list oom_waiters; /* of struct waiter */
 	unsigned n_oom_waiters;
+	bool oom_listened; /* somebody has asked for events */
 
 	/* reaper.c */
 	unsigned jobs; /* on their way: a dead child may be one that a job still waits for */
@@ -114,7 +115,8 @@ struct container {
 
 	int oom_watch; /* inotify's number, or -1 */
 	uint64_t oom_kills;
-	bool oom_pending; /* a kill that nobody has been told of */
+	bool oom_pending;	     /* a kill that nobody has been told of */
+	struct loop_timer *oom_hold; /* while ends wait until that is told, or NULL */
 };
 
 /** The container of that id that can be used: not one being created or removed. */
@@ -199,6 +201,8 @@ struct process {
 /** Takes over a process that the engine made, with our ends of its stdio; -ENOMEM. */
 int process_add(struct container *c, struct job *j, struct err *e);
 struct process *process_find(struct container *c, const char *exec_id);
+/** Answers who waits for processes that have ended. */
+void process_tell_ends(struct container *c);
 /** Answers who waits (the process is gone), closes, frees. */
 void process_destroy(struct process *p);
 /** Makes the stdio pipes of a new process: the process' ends, and ours in the job. */
@@ -226,6 +230,11 @@ void oom_stop(struct agent *a);
 /** Watches a container's control group; nothing without one. */
 void oom_watch(struct container *c);
 void oom_unwatch(struct container *c);
+/**
+ * A process of the container has ended: whether that must not be told yet, because the container
+ * ran out of memory and the runtime shall hear of that first. process_tell_ends() follows then.
+ */
+bool oom_holds_end(struct container *c);
 void oom_get_event(void *ctx, struct rpc_call *call);
 
 /* ---- sandbox.c ---------------------------------------------------------------------------- */

@@ -122,6 +122,7 @@ void container_unref(struct container *c)
 	if (--c->refs > 0)
 		return;
 	strand_release(c->strand);
+	loop_timer_free(c->oom_hold);
 	oci_spec_free(c->spec);
 	free(c->cgroup);
 	free(c);

@@ -23,8 +23,8 @@
 /* Far more than a generator can be seeded with. */
 #define SEED_MAX 4096
 
-/* Sorted. early-wait: process.c; bulk-io: stream.h. */
-static const char *const features[] = {"bulk-io", "early-wait", NULL};
+/* Sorted. early-wait: process.c; bulk-io: stream.h; oom-first: oom.c. */
+static const char *const features[] = {"bulk-io", "early-wait", "oom-first", NULL};
 
 static size_t count(const char *const *v)
 {

@@ -4,9 +4,15 @@
  * the runtime asks again after every answer, and takes an immediate failure for a reason to ask
  * again at once.
  *
- * The kernel counts kills in memory.events of the container's control group, and modifying that
- * file is an inotify event (cgroup_file_notify()). Every waiting call gets the event: one that was
- * left behind by a lost connection must not swallow it.
+ * The kernel counts kills in memory.events of the container's control group, whether it was the
+ * group's limit or the whole machine that was short, and modifying that file is an inotify event
+ * (cgroup_file_notify()). Every waiting call gets the event: one that was left behind by a lost
+ * connection must not swallow it.
+ *
+ * A container that ends because of it ends "out of memory" only for who knows of that first. The
+ * kernel counts before it kills (__oom_kill_process()), but notifies at most every 10 ms: so the
+ * count is read again when a process ends, and its end is told after the event (the feature
+ * "oom-first"), or when nobody has fetched that for a while.
  */
 #include "guest/agent/agent.h"
 
@@ -16,6 +22,9 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/inotify.h>
+
+/* For a runtime that is slow to ask again. One that listens has a call waiting, or nearly. */
+#define HOLD_MS 2000
 
 static uint64_t count_kills(const struct container *c)
 {
@@ -37,9 +46,29 @@ static void answer(struct rpc_call *call, const char *id)
 	rpc_call_reply(call, &event.base);
 }
 
+static void release_ends(struct container *c)
+{
+	if (!c->oom_hold)
+		return;
+	loop_timer_free(TAKE_PTR(c->oom_hold));
+	process_tell_ends(c);
+}
+
+static void on_hold_timeout(void *arg)
+{
+	struct container *c = arg;
+
+	log_warn("container %s: nobody asks for the event of its lack of memory", c->id);
+	c->agent->oom_listened = false;
+	release_ends(c);
+}
+
 static void check(struct container *c)
 {
 	struct agent *a = c->agent;
+
+	if (!c->cgroup)
+		return;
 
 	uint64_t kills = count_kills(c);
 	if (kills <= c->oom_kills)
@@ -115,11 +144,26 @@ void oom_watch(struct container *c)
 
 void oom_unwatch(struct container *c)
 {
-	if (c->oom_watch < 0)
-		return;
 	check(c);
-	(void)inotify_rm_watch(c->agent->inotify_fd, c->oom_watch);
+	if (c->oom_watch >= 0)
+		(void)inotify_rm_watch(c->agent->inotify_fd, c->oom_watch);
 	c->oom_watch = -1;
+	release_ends(c);
+}
+
+bool oom_holds_end(struct container *c)
+{
+	if (c->state == CONTAINER_REMOVING)
+		return false;
+	check(c);
+	if (!c->oom_pending || !c->agent->oom_listened)
+		return false;
+	if (!c->oom_hold) {
+		if (loop_timer_new(c->agent->loop, on_hold_timeout, c, &c->oom_hold) < 0)
+			return false;
+		loop_timer_start(c->oom_hold, HOLD_MS);
+	}
+	return true;
 }
 
 void oom_get_event(void *ctx, struct rpc_call *call)
@@ -127,11 +171,13 @@ void oom_get_event(void *ctx, struct rpc_call *call)
 	struct agent *a = ctx;
 	struct list *l;
 
+	a->oom_listened = true;
 	list_for_each (l, &a->containers) {
 		struct container *c = list_entry(l, struct container, link);
 		if (c->oom_pending) {
 			c->oom_pending = false;
 			answer(call, c->id);
+			release_ends(c);
 			return;
 		}
 	}

@@ -82,6 +82,27 @@ static void forget_if_done(struct process *p)
 		loop_timer_stop(p->linger);
 }
 
+static void tell_end(struct process *p)
+{
+	if (list_empty(&p->waiters) || oom_holds_end(p->container))
+		return;
+	p->waited = true;
+	answer_waiters(p);
+}
+
+void process_tell_ends(struct container *c)
+{
+	struct list *l;
+
+	list_for_each (l, &c->processes) {
+		struct process *p = list_entry(l, struct process, link);
+		if (!p->exited)
+			continue;
+		tell_end(p);
+		forget_if_done(p);
+	}
+}
+
 static void on_exit_event(void *arg, unsigned events)
 {
 	struct process *p = arg;
@@ -104,9 +125,7 @@ static void on_exit_event(void *arg, unsigned events)
 	p->exited = true;
 	loop_io_free(p->pidfd_io);
 	p->pidfd_io = NULL;
-	if (!list_empty(&p->waiters))
-		p->waited = true;
-	answer_waiters(p);
+	tell_end(p);
 	stream_out_exited(&p->out);
 	stream_out_exited(&p->err);
 	forget_if_done(p);
@@ -336,8 +355,7 @@ void process_wait(void *ctx, struct rpc_call *call)
 	p->n_waiters++;
 	if (!p->exited)
 		return;
-	p->waited = true;
-	answer_waiters(p);
+	tell_end(p);
 	forget_if_done(p);
 }
 

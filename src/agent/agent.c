@@ -168,6 +168,11 @@ int agent_start_check(struct agent *a, uint64_t timeout_ms, rpc_done_fn done, vo
 	return rpc_client_start(a->client, &req, done, arg, e);
 }
 
+uint64_t agent_replies(const struct agent *a)
+{
+	return rpc_client_replies(a->client);
+}
+
 uint64_t agent_timeout_ms(const struct agent *a)
 {
 	return a->params.call_timeout_ms;
@@ -183,6 +188,8 @@ static void note_features(struct agent *a, const Grpc__AgentDetails *d)
 			a->features.early_wait = true;
 		if (strcmp(d->extra_features[i], "bulk-io") == 0)
 			a->features.bulk_io = true;
+		if (strcmp(d->extra_features[i], "oom-first") == 0)
+			a->features.oom_first = true;
 	}
 }
 

@@ -49,6 +49,7 @@ void agent_forward_logs(struct agent *a);
 struct agent_features {
 	bool early_wait; /* WaitProcess may precede the end of the streams */
 	bool bulk_io;	 /* reads and writes of up to AGENT_BULK_BYTES */
+	bool oom_first;	 /* a lack of memory is told before the end that it caused */
 	char version[64];
 };
 
@@ -71,5 +72,7 @@ int agent_start(struct agent *a, const char *method, const ProtobufCMessage *req
 /** Asks for the agent's health, which it answers itself; @timeout_ms 0: the usual one. */
 int agent_start_check(struct agent *a, uint64_t timeout_ms, rpc_done_fn done, void *arg,
 		      struct err *e);
+/** How many replies have come: that it grows tells that the agent lives. Loop thread. */
+uint64_t agent_replies(const struct agent *a);
 /** The bounded calls' timeout, for agent_start(). */
 uint64_t agent_timeout_ms(const struct agent *a);

@@ -44,6 +44,7 @@ struct rpc_client {
 	struct rpc_conn conn;
 	struct loop_timer *timer; /* made when first needed */
 	uint64_t timer_at;	  /* 0: not armed */
+	uint64_t replies;
 
 	pthread_mutex_t lock; /* guards what follows; taken alone */
 	struct rpc_wake wake;
@@ -276,6 +277,7 @@ static void on_frame(void *arg, const struct rpc_frame_in *f)
 	if (!f->oversize && f->header.type != RPC_FRAME_RESPONSE &&
 	    f->header.type != RPC_FRAME_DATA)
 		return;
+	c->replies++;
 	pthread_mutex_lock(&c->lock);
 	struct pending *p = pending_take(c, f->header.stream);
 	pthread_mutex_unlock(&c->lock);
@@ -412,6 +414,11 @@ bool rpc_client_alive(struct rpc_client *c)
 	bool alive = c->alive && c->next_stream != 0;
 	pthread_mutex_unlock(&c->lock);
 	return alive;
+}
+
+uint64_t rpc_client_replies(const struct rpc_client *c)
+{
+	return c->replies;
 }
 
 /* ---- Calls ---------------------------------------------------------------------------------- */

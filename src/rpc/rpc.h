@@ -107,6 +107,8 @@ int rpc_client_new(struct loop *loop, int fd, void (*on_close)(void *arg), void 
 void rpc_client_free(struct rpc_client *c);
 /** Whether the connection still stands. Any thread. */
 bool rpc_client_alive(struct rpc_client *c);
+/** How many replies have come: that it grows tells of a peer that is alive. Loop thread. */
+uint64_t rpc_client_replies(const struct rpc_client *c);
 
 /**
  * Receives the outcome on the loop thread. @r is 0 and @response the decoded reply, owned by the

@@ -36,8 +36,10 @@ struct process {
 	struct timespec exited_at;
 	uint32_t width, height; /* asked for before it ran; 0: never */
 	struct process_io *io;
-	bool waiting;	  /* WaitProcess is on its way */
-	bool close_stdin; /* CloseIO came before the streams were opened */
+	bool waiting;		 /* WaitProcess is on its way */
+	bool end_wanted;	 /* somebody asked for its end */
+	struct loop_timer *held; /* it has ended with `exit_status`, and that is to be told soon */
+	bool close_stdin;	 /* CloseIO came before the streams were opened */
 	struct list waiters;
 	struct loop_timer *drain_timer; /* while a Delete waits for the output */
 	task_done_fn drained;
@@ -54,6 +56,7 @@ struct container {
 	struct container_resources res;	    /* a worker's while it is created or removed */
 	bool in_poststart;		    /* a worker runs its poststart hooks */
 	struct delete_job *after_poststart; /* the deletion that waits for them */
+	bool oom;			    /* it has run out of memory, and that was told */
 	struct process *init;
 	struct list execs;
 	size_t n_execs;
@@ -76,6 +79,7 @@ struct runtime {
 	size_t n_containers;
 	struct list booting;	 /* create jobs that wait for the sandbox */
 	unsigned in_flight;	 /* jobs on workers */
+	struct watch *watch;	 /* since the sandbox is up */
 	struct waiter *shutdown; /* waits for in_flight to be 0 */
 };
 
@@ -114,6 +118,8 @@ int process_open_io(struct process *p, struct err *e);
 void process_started(struct process *p);
 /** It has ended: tells everybody. */
 void process_exited(struct process *p, uint32_t exit_status);
+/** If its end is being held back, tells it now. */
+void process_tell_held(struct process *p);
 void process_state(const struct process *p, struct task_state *ret);
 /** Calls @done once its output is delivered, or cannot be within a bound. */
 void process_when_drained(struct process *p, task_done_fn done, void *arg);

@@ -8,11 +8,16 @@
  */
 #include "base/log.h"
 #include "runtimes/internal.h"
+#include "runtimes/watch.h"
 
 #include <string.h>
 
 /* How long a Delete waits for output that no reader takes. */
 #define DRAIN_TIMEOUT_MS 2000
+
+/* How long a SIGKILL that nobody here sent waits for the news that memory ran out. The agent's
+ * answer to GetOOMEvent is on its way by then. */
+#define OOM_TIMEOUT_MS 1000
 
 const char *task_status_name(enum task_status s)
 {
@@ -63,6 +68,7 @@ void process_unref(struct process *p)
 		return;
 	process_io_free(p->io);
 	loop_timer_free(p->drain_timer);
+	loop_timer_free(p->held);
 	oci_arena_free(p->arena);
 	free(p->exec_id);
 	free(p->in);
@@ -105,8 +111,12 @@ void process_exited(struct process *p, uint32_t exit_status)
 		return;
 	bool ran = p->status == TASK_RUNNING || p->status == TASK_PAUSED;
 	p->status = TASK_STOPPED;
-	p->exit_status = exit_status;
-	(void)clock_gettime(CLOCK_REALTIME, &p->exited_at);
+	if (p->held) {
+		loop_timer_free(TAKE_PTR(p->held));
+	} else {
+		p->exit_status = exit_status;
+		(void)clock_gettime(CLOCK_REALTIME, &p->exited_at);
+	}
 	if (p->io)
 		process_io_stop_stdin(p->io);
 	if (ran)
@@ -127,6 +137,41 @@ void process_exited(struct process *p, uint32_t exit_status)
 	process_unref(p);
 }
 
+void process_tell_held(struct process *p)
+{
+	if (p->held)
+		process_exited(p, p->exit_status);
+}
+
+static void on_held_long_enough(void *arg)
+{
+	process_tell_held(arg);
+}
+
+/*
+ * Whoever hears of a container's end asks at once whether its memory had run out. Our agent tells
+ * that first; from another the two answers may come in any order, so an end that looks like it
+ * waits a little.
+ */
+static bool may_be_oom(const struct process *p, uint32_t exit_status)
+{
+	const struct runtime *rt = p->container->rt;
+	return process_is_init(p) && exit_status == EXIT_STATUS_KILLED && !p->end_wanted &&
+	       !p->container->oom && rt->status == SANDBOX_UP && watch_hears_of_oom(rt->watch) &&
+	       !agent_features(sandbox_agent(rt->sandbox))->oom_first;
+}
+
+static bool hold_end(struct process *p, uint32_t exit_status)
+{
+	if (!may_be_oom(p, exit_status) ||
+	    loop_timer_new(p->container->rt->params.loop, on_held_long_enough, p, &p->held) < 0)
+		return false;
+	p->exit_status = exit_status;
+	(void)clock_gettime(CLOCK_REALTIME, &p->exited_at);
+	loop_timer_start(p->held, OOM_TIMEOUT_MS);
+	return true;
+}
+
 static void on_wait_done(void *arg, int r, ProtobufCMessage *response, const struct err *e)
 {
 	struct process *p = arg;
@@ -139,7 +184,8 @@ static void on_wait_done(void *arg, int r, ProtobufCMessage *response, const str
 		log_error("wait for process \"%s\" of container %s: %s", p->exec_id,
 			  p->container->res.id, err_text(e, r));
 	}
-	process_exited(p, status);
+	if (!hold_end(p, status))
+		process_exited(p, status);
 	process_unref(p);
 }
 

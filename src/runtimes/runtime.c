@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "runtimes/internal.h"
+#include "runtimes/watch.h"
 
 #include <malloc.h>
 #include <string.h>
@@ -227,6 +228,8 @@ static void after_boot(struct create_job *j)
 	if (j->booted) {
 		/* it may have died since */
 		rt->status = rt->dead_reason[0] ? SANDBOX_DEAD : SANDBOX_UP;
+		if (rt->status == SANDBOX_UP)
+			watch_start(rt);
 	} else {
 		/* Undone wholly, so that another Create may try again. */
 		sandbox_free(TAKE_PTR(rt->sandbox));
@@ -392,6 +395,7 @@ static void on_sandbox_dead(void *arg, const char *reason)
 	/* A boot that is under way notices by itself, and says why. */
 	if (rt->status == SANDBOX_UP) {
 		rt->status = SANDBOX_DEAD;
+		watch_stop(rt->watch);
 		stop_all(rt, EXIT_STATUS_LOST);
 		halt(rt);
 	}
@@ -447,6 +451,7 @@ static void begin_shutdown(struct runtime *rt)
 	if (rt->status == SANDBOX_UP)
 		stop_all(rt, EXIT_STATUS_KILLED);
 	rt->status = SANDBOX_CLOSED;
+	watch_stop(rt->watch);
 	close_streams(rt);
 	if (j) {
 		j->rt = rt;
@@ -508,5 +513,6 @@ void runtime_free(struct runtime *rt)
 		return;
 	while (!list_empty(&rt->containers))
 		container_unlink(list_first(&rt->containers, struct container, link));
+	watch_free(rt->watch);
 	free(rt);
 }

@@ -9,7 +9,7 @@
  *
  * Container and process: CREATING -> CREATED -> STARTING -> RUNNING (<-> PAUSED) -> STOPPED, then
  * deleted. The callbacks of one container's events come in the order create, start, exit, delete,
- * each once.
+ * each once; "out of memory" comes before the exit that it caused.
  */
 #pragma once
 
@@ -44,6 +44,7 @@ enum task_event_type {
 	TASK_EVENT_DELETE,
 	TASK_EVENT_PAUSED,
 	TASK_EVENT_RESUMED,
+	TASK_EVENT_OOM, /* before the exit that it caused */
 };
 
 struct task_stdio {

@@ -453,6 +453,7 @@ void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint3
 		return;
 	}
 
+	p->end_wanted |= ends(signum);
 	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 	req.container_id = p->container->res.id;
 	/* SIGKILL to init, whose exec id is empty, ends every process of the container; another

@@ -78,6 +78,7 @@ void task_service_on_event(void *arg, enum task_event_type type, const struct ta
 	EV(TaskExecAdded) added = CONTAINERD__EVENTS__TASK_EXEC_ADDED__INIT;
 	EV(TaskExecStarted) started = CONTAINERD__EVENTS__TASK_EXEC_STARTED__INIT;
 	EV(TaskPaused) paused = CONTAINERD__EVENTS__TASK_PAUSED__INIT;
+	EV(TaskOOM) oom = CONTAINERD__EVENTS__TASK_OOM__INIT;
 	EV(TaskResumed) resumed = CONTAINERD__EVENTS__TASK_RESUMED__INIT;
 
 	switch (type) {
@@ -109,6 +110,10 @@ void task_service_on_event(void *arg, enum task_event_type type, const struct ta
 	case TASK_EVENT_PAUSED:
 		paused.container_id = (char *)t->id;
 		publish(s, "/tasks/paused", &paused.base);
+		break;
+	case TASK_EVENT_OOM:
+		oom.container_id = (char *)t->id;
+		publish(s, "/tasks/oom", &oom.base);
 		break;
 	case TASK_EVENT_RESUMED:
 		resumed.container_id = (char *)t->id;

@@ -46,14 +46,16 @@ struct fixture {
 
 static unsigned serial;
 static bool early_wait = true;
+static const char *agent_keys = ""; /* of the next configuration */
 
 /* ---- Fixture --------------------------------------------------------------------------------- */
 
 static void on_event(void *arg, enum task_event_type type, const struct task_state *state,
 		     const struct task_create *create)
 {
-	static const char *const names[] = {"create", "start",	"exec-added", "exec-started",
-					    "exit",   "delete", "paused",     "resumed"};
+	static const char *const names[] = {"create",	    "start",   "exec-added",
+					    "exec-started", "exit",    "delete",
+					    "paused",	    "resumed", "oom"};
 	struct fixture *f = list_entry(arg, struct fixture, task);
 	pthread_mutex_lock(&f->lock);
 	size_t n = strlen(f->events);
@@ -79,11 +81,12 @@ static void write_config(struct fixture *f, const char *script)
 		       "fake_script = \"%s\"\n"
 		       "fake_agent_socket = \"%s/agent.sock\"\n"
 		       "[agent.kata]\n"
+		       "%s"
 		       "[runtime]\n"
 		       "name = \"virt_container\"\n"
 		       "hypervisor_name = \"fake\"\n"
 		       "agent_name = \"kata\"\n",
-		       script, f->dir);
+		       script, f->dir, agent_keys);
 	char path[128];
 	(void)snprintf(path, sizeof path, "%s/c.toml", f->dir);
 	assert_int_equal(file_replace(path, f->config, strlen(f->config), 0600), 0);
@@ -725,6 +728,53 @@ static void statistics_come_through(void **state)
 	containerd__task__v2__stats_response__free_unpacked(response, NULL);
 }
 
+static void out_of_memory_is_told_before_its_end(void **state)
+{
+	struct fixture *f = *state;
+	/* "oom-late" is what agents do that promise no order */
+	const char *args = early_wait ? "\"oom\"" : "\"oom-late\"";
+	assert_int_equal(create(f, "c1", args), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+	assert_events(f, "create:c1 start:c1 oom:c1 exit:c1 ");
+	assert_int_equal(create(f, "c2", args), 0);
+	assert_int_equal(start(f, "c2", ""), 0);
+	assert_int_equal(wait_for(f, "c2", ""), 137);
+	assert_events(f, "create:c1 start:c1 oom:c1 exit:c1 create:c2 start:c2 oom:c2 exit:c2 ");
+	assert_int_equal(delete_task(f, "c1", ""), 137);
+}
+
+static void a_refusal_to_tell_of_memory_is_no_reason_to_ask_on_and_on(void **state)
+{
+	struct fixture *f = *state;
+	fake_agent_refuse_oom(f->agent, STATUS_INTERNAL);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	(void)usleep(300000);
+	assert_int_equal(fake_agent_calls(f->agent, "GetOOMEvent"), 1);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+}
+
+static void an_agent_that_hangs_is_given_up(void **state)
+{
+	struct fixture *f = *state;
+	agent_keys = "health_check_request_timeout_ms = 600\n";
+	write_config(f, "");
+	agent_keys = "";
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	(void)usleep(1000000);
+	assert_true(fake_agent_calls(f->agent, "Check") > 1);
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+	fake_agent_fall_silent(f->agent);
+	assert_int_equal(wait_for(f, "c1", ""), 255);
+	assert_events(f, "create:c1 start:c1 exit:c1 ");
+	assert_int_equal(state_of(f, "c1", ""), STOPPED);
+	assert_int_equal(create(f, "c2", "\"run\""), -STATUS_FAILED_PRECONDITION);
+	assert_non_null(strstr(f->e.text, "did not answer a health check within 600 ms"));
+	assert_int_equal(delete_task(f, "c1", ""), 255);
+}
+
 /* ---- */
 
 static int own_namespace(void)
@@ -759,6 +809,9 @@ int main(void)
 		TEST(a_machine_that_dies_ends_every_process),
 		TEST(a_pod_has_several_containers),
 		TEST(statistics_come_through),
+		TEST(out_of_memory_is_told_before_its_end),
+		TEST(a_refusal_to_tell_of_memory_is_no_reason_to_ask_on_and_on),
+		TEST(an_agent_that_hangs_is_given_up),
 	};
 	if (geteuid() != 0 || own_namespace() < 0) {
 		(void)fprintf(stderr, "test-task mounts things: run it as root\n");

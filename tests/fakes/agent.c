@@ -13,6 +13,8 @@
 #include <string.h>
 
 #define COUNTERS_MAX 64
+#define UNANSWERED_MAX 64
+#define OOM_LATE_MS 100
 
 struct fake_process {
 	struct list link;
@@ -30,10 +32,18 @@ struct fake_agent {
 	bool early_wait;
 	char path[108];
 	struct list processes;
+	struct rpc_call *oom; /* GetOOMEvent, while it waits */
+	char oom_untold[128]; /* the container of an event that nobody has asked for yet */
+	char oom_later[128];  /* one that is told when the timer runs off */
+	struct loop_timer *late;
+	struct rpc_call *unanswered[UNANSWERED_MAX];
+	size_t n_unanswered;
 
 	pthread_mutex_t lock; /* guards what follows */
 	char sandbox[1024];
 	bool sick;
+	bool silent;
+	int oom_status;
 	struct {
 		const char *method;
 		unsigned n;
@@ -169,9 +179,35 @@ static int add(struct fake_agent *f, const char *id, const char *exec_id,
 	return 0;
 }
 
+static void tell_oom(struct fake_agent *f, const char *id)
+{
+	Grpc__OOMEvent event = GRPC__OOMEVENT__INIT;
+
+	if (!f->oom) {
+		(void)snprintf(f->oom_untold, sizeof f->oom_untold, "%s", id);
+		return;
+	}
+	event.container_id = (char *)id;
+	rpc_call_reply(TAKE_PTR(f->oom), &event.base);
+}
+
+static void on_late(void *arg)
+{
+	struct fake_agent *f = arg;
+	tell_oom(f, f->oom_later);
+}
+
 static void begin(struct fake_agent *f, struct fake_process *p)
 {
 	p->started = true;
+	if (strcmp(p->what, "oom") == 0) {
+		tell_oom(f, p->id);
+		end(f, p, 137);
+	} else if (strcmp(p->what, "oom-late") == 0) {
+		(void)snprintf(f->oom_later, sizeof f->oom_later, "%s", p->id);
+		loop_timer_start(f->late, OOM_LATE_MS);
+		end(f, p, 137);
+	}
 	if (strcmp(p->what, "exit") == 0)
 		end(f, p, p->status);
 	else if (strcmp(p->what, "print") == 0 || p->hold)
@@ -348,11 +384,11 @@ static void on_details(void *ctx, struct rpc_call *call)
 	struct fake_agent *f = ctx;
 	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
-	char *features[] = {"bulk-io", "early-wait"};
+	char *features[] = {"bulk-io", "early-wait", "oom-first"};
 	count(f, call);
 	details.version = "fake";
 	details.extra_features = features;
-	details.n_extra_features = f->early_wait ? 2 : 0;
+	details.n_extra_features = f->early_wait ? ARRAY_SIZE(features) : 0;
 	response.agent_details = &details;
 	rpc_call_reply(call, &response.base);
 }
@@ -377,22 +413,57 @@ static void on_check(void *ctx, struct rpc_call *call)
 	Grpc__HealthCheckResponse response = GRPC__HEALTH_CHECK_RESPONSE__INIT;
 	count(f, call);
 	pthread_mutex_lock(&f->lock);
+	bool silent = f->silent;
 	response.status = f->sick ? GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
 				  : GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
 	pthread_mutex_unlock(&f->lock);
+	if (silent && f->n_unanswered < UNANSWERED_MAX) {
+		f->unanswered[f->n_unanswered++] = call;
+		return;
+	}
 	rpc_call_reply(call, &response.base);
 }
 
+static void on_get_oom(void *ctx, struct rpc_call *call)
+{
+	struct fake_agent *f = ctx;
+	count(f, call);
+	pthread_mutex_lock(&f->lock);
+	int status = f->oom_status;
+	pthread_mutex_unlock(&f->lock);
+	if (status) {
+		rpc_call_failf(call, status, "refused as asked");
+		return;
+	}
+	if (f->oom)
+		rpc_call_failf(f->oom, STATUS_UNAVAILABLE, "asked anew");
+	f->oom = call;
+	if (f->oom_untold[0]) {
+		tell_oom(f, f->oom_untold);
+		f->oom_untold[0] = '\0';
+	}
+}
+
 static const struct rpc_method agent_methods[] = {
-	{"CreateSandbox", on_sandbox},	 {"DestroySandbox", on_empty},
-	{"GetGuestDetails", on_details}, {"CreateContainer", on_create},
-	{"StartContainer", on_start},	 {"ExecProcess", on_exec},
-	{"SignalProcess", on_signal},	 {"WaitProcess", on_wait},
-	{"ReadStdout", on_read_out},	 {"ReadStderr", on_read_err},
-	{"WriteStdin", on_write},	 {"RemoveContainer", on_remove},
-	{"TtyWinResize", on_empty},	 {"PauseContainer", on_empty},
-	{"ResumeContainer", on_empty},	 {"UpdateContainer", on_empty},
-	{"StatsContainer", on_stats},	 {NULL, NULL},
+	{"CreateSandbox", on_sandbox},
+	{"DestroySandbox", on_empty},
+	{"GetGuestDetails", on_details},
+	{"CreateContainer", on_create},
+	{"StartContainer", on_start},
+	{"ExecProcess", on_exec},
+	{"SignalProcess", on_signal},
+	{"WaitProcess", on_wait},
+	{"ReadStdout", on_read_out},
+	{"ReadStderr", on_read_err},
+	{"WriteStdin", on_write},
+	{"RemoveContainer", on_remove},
+	{"TtyWinResize", on_empty},
+	{"PauseContainer", on_empty},
+	{"ResumeContainer", on_empty},
+	{"UpdateContainer", on_empty},
+	{"StatsContainer", on_stats},
+	{"GetOOMEvent", on_get_oom},
+	{NULL, NULL},
 };
 
 static const struct rpc_method health_methods[] = {{"Check", on_check}, {NULL, NULL}};
@@ -430,7 +501,9 @@ int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 					 .desc = &grpc__health__descriptor,
 					 .methods = health_methods,
 					 .ctx = f};
-	int r = serve(f);
+	int r = loop_timer_new(loop, on_late, f, &f->late);
+	if (r == 0)
+		r = serve(f);
 	if (r < 0) {
 		fake_agent_free(f);
 		return r;
@@ -439,11 +512,20 @@ int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 	return 0;
 }
 
+static void drop_calls(struct fake_agent *f)
+{
+	while (!list_empty(&f->processes))
+		forget(list_first(&f->processes, struct fake_process, link));
+	if (f->oom)
+		rpc_call_failf(TAKE_PTR(f->oom), STATUS_UNAVAILABLE, "gone");
+	while (f->n_unanswered > 0)
+		rpc_call_failf(f->unanswered[--f->n_unanswered], STATUS_UNAVAILABLE, "gone");
+}
+
 static void hang_up(void *arg)
 {
 	struct fake_agent *f = arg;
-	while (!list_empty(&f->processes))
-		forget(list_first(&f->processes, struct fake_process, link));
+	drop_calls(f);
 	rpc_server_free(f->server);
 	f->server = NULL;
 	(void)serve(f); /* the next machine's agent */
@@ -454,10 +536,24 @@ void fake_agent_hang_up(struct fake_agent *f)
 	(void)loop_post(f->loop, hang_up, f);
 }
 
+void fake_agent_fall_silent(struct fake_agent *f)
+{
+	pthread_mutex_lock(&f->lock);
+	f->silent = true;
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_agent_refuse_oom(struct fake_agent *f, int status)
+{
+	pthread_mutex_lock(&f->lock);
+	f->oom_status = status;
+	pthread_mutex_unlock(&f->lock);
+}
+
 void fake_agent_free(struct fake_agent *f)
 {
-	while (!list_empty(&f->processes))
-		forget(list_first(&f->processes, struct fake_process, link));
+	drop_calls(f);
+	loop_timer_free(f->late);
 	rpc_server_free(f->server);
 	for (size_t i = 0; i < COUNTERS_MAX; i++)
 		free((char *)f->counters[i].method);

@@ -10,6 +10,8 @@
  *	fail-create    CreateContainer (or ExecProcess) fails with NOT_FOUND
  *	fail-start     StartContainer fails
  *	hold TEXT      writes TEXT, ends with 0, but its streams never end
+ *	oom            runs out of memory at once: the event is told, then its end with 137
+ *	oom-late       the same, but the event is told some time after the end
  */
 #pragma once
 
@@ -32,3 +34,7 @@ void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size);
 void fake_agent_set_health(struct fake_agent *f, bool well);
 /** Ends all connections, as a machine that dies does. Any thread. */
 void fake_agent_hang_up(struct fake_agent *f);
+/** From now on no health check is answered; the rest is. Any thread. */
+void fake_agent_fall_silent(struct fake_agent *f);
+/** The status that GetOOMEvent fails with at once; 0: it waits for an event. Any thread. */
+void fake_agent_refuse_oom(struct fake_agent *f, int status);
