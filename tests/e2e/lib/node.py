@@ -18,7 +18,7 @@ import termios
 import threading
 import time
 
-from lib import residue
+from lib import cri, residue
 from lib.suite import Failed, check, short, wait_until
 
 IMAGE = "localhost/busybox:latest"
@@ -32,7 +32,7 @@ CONFIG = """\
 version = 2
 root = "{root}"
 state = "{state}"
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs",
+disabled_plugins = ["io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
   "io.containerd.snapshotter.v1.devmapper", "io.containerd.tracing.processor.v1.otlp",
   "io.containerd.internal.v1.tracing"]
@@ -44,9 +44,35 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
   level = "debug"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{run}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{cni_bin}"
+    conf_dir = "{work}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+"""
+# one handler for the tests' configuration, and one for a file that a test writes itself
+CRI_RUNTIME = """\
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}]
+    runtime_type = "{runtime}"
+    pod_annotations = ["io.katacontainers.*"]
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}.options]
+      ConfigPath = "{config}"
+"""
+CNI_BIN = "/usr/lib/cni"  # Debian's containernetworking-plugins
+CNI_CONFIG = """\
+{{"cniVersion": "0.4.0", "name": "{name}", "plugins": [
+  {{"type": "ptp", "ipam": {{"type": "host-local", "subnet": "10.88.0.0/24",
+    "routes": [{{"dst": "0.0.0.0/0"}}], "dataDir": "{work}/cni-data"}}}}]}}
 """
 # what containerd says about things that no test is about
-LOG_NOISE = re.compile(r"snapshot|garbage|loading plugin|registering ttrpc|topic=/(images|content)")
+LOG_NOISE = re.compile(r"snapshot|garbage|loading plugin|registering ttrpc|topic=/(images|content)|"
+                       r"\(\*service\)\.Write|remove(d)? content|content cleanup|image\" name=|"
+                       r"Image(Create|Update) event|/images/(create|update)")
 
 
 def program(pid):
@@ -194,18 +220,47 @@ class Terminal:
 class Node:
     """The containerd. One for a whole run."""
 
-    def __init__(self, work, token, shim_dir, base_config):
+    def __init__(self, work, token, shim_dir, base_config, runtime=RUNC):
         self.work, self.base_config, self.shim_dir = work, base_config, shim_dir
         # the namespace has the token in its name: so have all cgroup paths of the run
         self.namespace = "n-" + token
         self.token = token
         os.makedirs(RUN_DIR, exist_ok=True)
         self.config_path = os.path.join(work, "containerd.toml")
-        with open(self.config_path, "w", encoding="utf-8") as f:
-            f.write(CONFIG.format(root=os.path.join(work, "root"), state=STATE, socket=SOCKET,
-                                  run=RUN_DIR))
+        self.socket, self._cri = SOCKET, None
+        # what the handler "kata-test" reads: a test writes it
+        self.test_config = os.path.join(work, "test-handler.toml")
+        self._write_config(runtime)
         self.log_path = os.path.join(work, "containerd.log")
         self.start()
+
+    def _write_config(self, runtime):
+        text = CONFIG.format(root=os.path.join(self.work, "root"), state=STATE, socket=SOCKET,
+                             run=RUN_DIR, work=self.work, cni_bin=CNI_BIN, pause=cri.PAUSE_IMAGE)
+        if self.base_config:
+            for handler, path in ("kata", self.base_config), ("kata-test", self.test_config):
+                text += CRI_RUNTIME.format(handler=handler, runtime=runtime, config=path)
+        with open(self.config_path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.makedirs(os.path.join(self.work, "cni"))
+        with open(os.path.join(self.work, "cni/10-e2e.conflist"), "w", encoding="utf-8") as f:
+            f.write(CNI_CONFIG.format(name=self.token, work=self.work))
+
+    def cri(self, slow=1):
+        """The client of the CRI plugin; the first call brings the images to where it sees them."""
+        if not self._cri:
+            images = os.path.dirname(self.work)
+            for image in "image.tar", "user.tar", "pause.tar":
+                self.import_image(os.path.join(images, image), cri.NAMESPACE)
+            self._cri = cri.Client(SOCKET, self.work, slow)
+            for name in cri.IMAGE, cri.PAUSE_IMAGE:
+                wait_until(lambda n=name: self._has_image(n), 30 * slow, "CRI knows image " + name)
+        return self._cri
+
+    def _has_image(self, name):
+        r = self._plain_ctr("image", "ls", "-q", 'labels."io.cri-containerd.image"==managed',
+                            namespace=cri.NAMESPACE)
+        return name in r.stdout.decode().split()
 
     def start(self):
         env = dict(os.environ)
@@ -226,14 +281,15 @@ class Node:
         self.daemon.wait()
         self.start()
 
-    def ctr_argv(self, *args):
-        return ["ctr", "-a", SOCKET, "-n", self.namespace, *args]
+    def ctr_argv(self, *args, namespace=None):
+        return ["ctr", "-a", SOCKET, "-n", namespace or self.namespace, *args]
 
-    def _plain_ctr(self, *args):
-        return subprocess.run(self.ctr_argv(*args), capture_output=True, check=False)
+    def _plain_ctr(self, *args, namespace=None):
+        return subprocess.run(self.ctr_argv(*args, namespace=namespace), capture_output=True,
+                              check=False)
 
-    def import_image(self, path):
-        result = self._plain_ctr("image", "import", path)
+    def import_image(self, path, namespace=None):
+        result = self._plain_ctr("image", "import", path, namespace=namespace)
         check(result.returncode == 0, "image import: %s" % (result.stdout + result.stderr))
 
     def own_pids(self):
@@ -253,6 +309,11 @@ class Node:
         watch.own_paths = own | set(keep)
         # but look into the directories of tasks: a bundle that stays is residue
         watch.own_paths -= {STATE + "/io.containerd.runtime.v2.task"}
+        # and of pods, whose parents the first pod makes
+        watch.shared |= {STATE + "/io.containerd.runtime.v2.task/" + cri.NAMESPACE,
+                         "/run/containerd/runc/" + cri.NAMESPACE}
+        pods = STATE + "/io.containerd.grpc.v1.cri"
+        watch.shared |= {pods, pods + "/sandboxes", pods + "/containers"}
         return watch
 
     def log_size(self):
@@ -275,6 +336,14 @@ class Bench:
         self.log_offset = node.log_size()
         self.dir = os.path.join(node.work, "t%d" % number)
         os.makedirs(self.dir)
+        self._pods = None
+
+    @property
+    def pods(self):
+        """Pods as kubelet makes them: see lib/cri.py."""
+        if not self._pods:
+            self._pods = cri.Pods(self, self.node.cri(self.slow))
+        return self._pods
 
     # -- commands
 
@@ -441,6 +510,8 @@ class Bench:
     def close(self):
         for thing in self._open:
             thing.stop()
+        if self._pods:
+            self._pods.close()
 
     def force_clean(self):
         """After a failed test: so that the next one has a clean start."""
@@ -451,3 +522,5 @@ class Bench:
             self.node._plain_ctr("task", "rm", "-f", line)
         for line in self.node._plain_ctr("container", "ls", "-q").stdout.decode().split():
             self.node._plain_ctr("container", "rm", line)
+        if self._pods:
+            self._pods.force_clean()
