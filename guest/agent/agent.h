@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "engine/engine.h"
+#include "guest/agent/forward.h"
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
 #include "guest/agent/options.h"
@@ -45,6 +46,7 @@ struct agent {
 	struct strand *strand; /* of the sandbox */
 	struct engine *engine;
 	struct logging *logging;
+	struct forward *forward; /* or NULL: ports are not forwarded */
 	struct modules *modules;
 	struct storage_table *storages;
 	struct rpc_server *server;

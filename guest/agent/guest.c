@@ -3,6 +3,7 @@
 #include "guest/agent/agent.h"
 
 #include "base/fd.h"
+#include "rpc/forward.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -23,14 +24,24 @@
 /* Far more than a generator can be seeded with. */
 #define SEED_MAX 4096
 
-/* Sorted. early-wait: process.c; bulk-io: stream.h; oom-first: oom.c. */
-static const char *const features[] = {"bulk-io", "early-wait", "oom-first", NULL};
+/* Sorted. early-wait: process.c; bulk-io: stream.h; oom-first: oom.c; port-forward: forward.h. */
+static const char *const features[] = {"bulk-io", "early-wait", "oom-first", AGENT_FORWARD_FEATURE};
 
 static size_t count(const char *const *v)
 {
 	size_t n = 0;
 	while (v[n])
 		n++;
+	return n;
+}
+
+/* What this agent can do here. Returns the number of words. */
+static size_t list_features(const struct agent *a, const char *ret[static ARRAY_SIZE(features)])
+{
+	size_t n = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
+		if (a->forward || strcmp(features[i], AGENT_FORWARD_FEATURE) != 0)
+			ret[n++] = features[i];
 	return n;
 }
 
@@ -41,14 +52,15 @@ void guest_details(void *ctx, struct rpc_call *call)
 	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
 	_cleanup_buf_ struct buf text = BUF_INIT;
+	const char *can[ARRAY_SIZE(features)];
 
 	details.version = (char *)AGENT_VERSION;
 	details.init_daemon = a->is_init;
 	details.supports_seccomp = true;
 	details.storage_handlers = (char **)storage_drivers;
 	details.n_storage_handlers = count(storage_drivers);
-	details.extra_features = (char **)features;
-	details.n_extra_features = count(features);
+	details.extra_features = (char **)can;
+	details.n_extra_features = list_features(a, can);
 	response.agent_details = &details;
 	/* a kernel without memory hotplug has no such file, which means 0 */
 	if (q->mem_block_size &&

@@ -105,6 +105,20 @@ static int start_logging(struct agent *a, struct err *e)
 	return 0;
 }
 
+static int start_forward(struct agent *a, struct err *e)
+{
+	const char *address = agent_options_forward(&a->options);
+	int fd = address ? open_server(address, e) : 0;
+	if (!address || fd < 0)
+		return fd;
+	int r = forward_new(a->loop, fd, &a->forward);
+	if (r < 0) {
+		(void)close_fd(fd);
+		return err_errno(e, r, "serve forwarded ports");
+	}
+	return 0;
+}
+
 /* The modules that are not on the way to the runtime, while it connects. */
 static void modules_work(struct job *j)
 {
@@ -151,6 +165,10 @@ static int serve(struct agent *a, struct err *e)
 		logging_to_console(a->logging);
 		log_error("%s", err_text(e, r)); /* the agent works without this reader */
 	}
+	r = start_forward(a, e);
+	if (r < 0)
+		log_error("%s",
+			  err_text(e, r)); /* nor does it need this one; the runtime is told */
 	r = reaper_start(a);
 	if (r == 0)
 		r = oom_start(a);
@@ -185,6 +203,7 @@ static void agent_init(struct agent *a)
 static void agent_end(struct agent *a)
 {
 	rpc_server_free(a->server);
+	forward_free(a->forward);
 	oom_stop(a);
 	reaper_stop(a);
 	worker_pool_free(a->pool);

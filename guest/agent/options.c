@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/agent/options.h"
 
+#include "rpc/forward.h"
+
 #include <ctype.h>
 #include <stdarg.h>
 #include <string.h>
@@ -203,6 +205,8 @@ void agent_options_environment(struct agent_options *o, agent_options_warn warn,
 		struct parameter parameter;
 	} variables[] = {
 		{"KATA_AGENT_SERVER_ADDR", {"KATA_AGENT_SERVER_ADDR", KIND_TEXT, AT(server_addr)}},
+		{"KATA_AGENT_FORWARD_ADDR",
+		 {"KATA_AGENT_FORWARD_ADDR", KIND_TEXT, AT(forward_addr)}},
 		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level)}},
 		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir)}},
 		{"KATA_AGENT_CGROUP_ROOT", {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root)}},
@@ -214,4 +218,15 @@ void agent_options_environment(struct agent_options *o, agent_options_warn warn,
 		if (value)
 			set(&p, &variables[i].parameter, value);
 	}
+}
+
+#define TEXT_OF(number) #number
+#define VSOCK_ADDRESS(port) "vsock://-1:" TEXT_OF(port)
+
+const char *agent_options_forward(const struct agent_options *o)
+{
+	if (o->forward_addr[0])
+		return o->forward_addr;
+	return strncmp(o->server_addr, "vsock://", 8) == 0 ? VSOCK_ADDRESS(AGENT_FORWARD_PORT)
+							   : NULL;
 }

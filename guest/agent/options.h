@@ -27,6 +27,9 @@ struct agent_options {
 	bool unified_cgroups;  /* systemd.unified_cgroup_hierarchy */
 	char state_dir[128];   /* environment only, for tests */
 	char cgroup_root[128]; /* environment only, for tests; "" finds it */
+
+	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
+	char forward_addr[128];
 };
 
 void agent_options_default(struct agent_options *o);
@@ -38,5 +41,11 @@ typedef void (*agent_options_warn)(void *ctx, const char *text);
 void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
 			 void *ctx);
 
-/** KATA_AGENT_SERVER_ADDR, KATA_AGENT_LOG_LEVEL, KATA_AGENT_STATE_DIR, KATA_AGENT_CGROUP_ROOT. */
+/** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _LOG_LEVEL, _STATE_DIR, _CGROUP_ROOT. */
 void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx);
+
+/**
+ * The address to serve forwarded ports at: forward_addr if it is set; else port AGENT_FORWARD_PORT
+ * (rpc/forward.h) where the agent itself is on a vsock; else NULL: they are not served.
+ */
+const char *agent_options_forward(const struct agent_options *o);

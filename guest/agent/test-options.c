@@ -32,6 +32,7 @@ static void good_values(void **state)
 
 	assert_int_equal(parse(&o, &c, ""), 0);
 	assert_string_equal(o.server_addr, "vsock://-1:1024");
+	assert_string_equal(agent_options_forward(&o), "vsock://-1:1028");
 	assert_int_equal(o.log_level, LOG_INFO);
 	assert_int_equal(parse(&o, &c,
 			       "console=ttyS0 agent.log=debug\tagent.log_vport=1025 "
@@ -41,6 +42,7 @@ static void good_values(void **state)
 	assert_int_equal(o.log_level, LOG_DEBUG);
 	assert_int_equal(o.log_vport, 1025);
 	assert_string_equal(o.server_addr, "unix:///x");
+	assert_null(agent_options_forward(&o));
 	assert_int_equal(o.pipe_size, 65536);
 	assert_true(o.cgroup_no_v1);
 	assert_true(o.unified_cgroups);
@@ -127,6 +129,11 @@ static void the_environment_wins(void **state)
 	assert_string_equal(o.server_addr, "unix://@b");
 	assert_int_equal(o.log_level, LOG_ERROR);
 	assert_int_equal(c.n, 1);
+	assert_null(agent_options_forward(&o));
+	assert_int_equal(setenv("KATA_AGENT_FORWARD_ADDR", "unix://@c", 1), 0);
+	agent_options_environment(&o, NULL, NULL);
+	assert_string_equal(agent_options_forward(&o), "unix://@c");
+	(void)unsetenv("KATA_AGENT_FORWARD_ADDR");
 	(void)unsetenv("KATA_AGENT_SERVER_ADDR");
 	(void)unsetenv("KATA_AGENT_LOG_LEVEL");
 }
