@@ -17,8 +17,8 @@ int id_check(const char *what, const char *id, struct err *e)
 	size_t n = strlen(id);
 	if (n == 0)
 		return err_set(e, -EINVAL, "%s is empty", what);
-	if (n < 2 || n > ID_MAX)
-		return err_set(e, -EINVAL, "%s \"%.300s\" must have 2 to %d characters", what, id,
+	if (n > ID_MAX)
+		return err_set(e, -EINVAL, "%s \"%.300s\" must have 1 to %d characters", what, id,
 			       ID_MAX);
 	for (size_t i = 0; i < n; i++)
 		if (!is_alnum(id[i]) && (i == 0 || !strchr("._-", id[i])))

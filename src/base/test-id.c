@@ -15,8 +15,10 @@ static void ids_are_safe_names(void **state)
 	assert_int_equal(id_check("-id", "A.b_c-9", &e), 0);
 	assert_int_equal(id_check("-id", longest, &e), -EINVAL);
 	assert_int_equal(id_check("-id", longest + 1, &e), 0);
-	const char *bad[] = {
-		"", "a", "a/b", "../x", "-ab", ".ab", "a b", "a\nb", "\xc3\xa4\xc3\xa4"};
+	assert_int_equal(id_check("-id", "a", &e), 0);
+	assert_int_equal(id_check("-id", "0", &e), 0);
+	const char *bad[] = {"",    "-",   ".",	  "a/b",  "../x",
+			     "-ab", ".ab", "a b", "a\nb", "\xc3\xa4\xc3\xa4"};
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		assert_int_equal(id_check("-id", bad[i], &e), -EINVAL);
 }
