@@ -101,16 +101,20 @@ int shim_delete(const struct cli *c, struct err *e)
 	log_add_sink(log_sink_fd, (void *)(intptr_t)STDERR_FILENO); /* containerd logs it */
 	log_set_level(c->debug ? LOG_DEBUG : LOG_WARN);
 	log_set_sandbox(c->id);
-	if (c->bundle[0] && chdir(c->bundle) < 0 && errno != ENOENT)
+	/* Without a bundle, what lies in the current directory is somebody else's. */
+	bool gone = c->bundle[0] && chdir(c->bundle) < 0;
+	if (gone && errno != ENOENT)
 		return err_errno(e, -errno, "change to the bundle %s", c->bundle);
 
 	/* Members of a pod have neither a shim.pid nor a socket nor a journal of their own. */
-	end_shim(c->id);
+	if (!gone)
+		end_shim(c->id);
 	remove_socket(c);
 	int r = sandbox_cleanup(c->id);
 	if (r < 0)
 		return err_errno(e, r, "clean up after sandbox %s", c->id);
 	/* containerd leaves the unmounting of the bundle's rootfs to the shim */
-	(void)umount2("rootfs", MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (!gone)
+		(void)umount2("rootfs", MNT_DETACH | UMOUNT_NOFOLLOW);
 	return print_response(e);
 }
