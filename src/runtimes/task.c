@@ -352,6 +352,7 @@ static void delete_exec(void *arg, int r, const struct task_state *state, const 
 	struct delete_job *j = arg;
 	struct process *p = j->process;
 
+	runtime_emit(p->container->rt, TASK_EVENT_DELETE, p);
 	j->done(j->arg, 0, state, NULL);
 	if (!list_empty(&p->link)) {
 		list_del(&p->link);

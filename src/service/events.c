@@ -12,9 +12,11 @@
 #include <string.h>
 #include <time.h>
 
-#define FORWARD_TIMEOUT_MS 5000
-#define RETRY_MS 500
-#define CONNECT_TIMEOUT_MS 1000
+/* A containerd that is only slow takes an event in the end, and every try would be a duplicate. */
+#define FORWARD_TIMEOUT_MS 60000
+/* From the first to the last, doubled each time. containerd shows itself when it is back. */
+#define RETRY_FIRST_MS 100
+#define RETRY_LAST_MS 10000
 #define TRIES_MAX 5 /* of one event that containerd refuses; a broken connection does not count */
 
 struct event {
@@ -33,7 +35,9 @@ struct events {
 	struct rpc_client *client;
 	struct loop_timer *retry, *deadline;
 	struct list queue; /* the first may be in flight */
-	size_t n;
+	size_t n, bytes;
+	size_t n_lost; /* since the last that arrived */
+	uint64_t retry_ms;
 	bool in_flight, freed;
 	void (*flushed)(void *arg);
 	void *flushed_arg;
@@ -48,12 +52,25 @@ static void event_free(struct event *e)
 	free(e);
 }
 
-static void drop_first(struct events *ev)
+static void drop(struct events *ev, struct event *e)
 {
-	struct event *e = list_first(&ev->queue, struct event, link);
 	list_del(&e->link);
 	ev->n--;
+	ev->bytes -= e->len;
 	event_free(e);
+}
+
+static struct event *first_of(struct events *ev)
+{
+	return list_first(&ev->queue, struct event, link);
+}
+
+static void lose(struct events *ev, struct event *e, const char *why)
+{
+	/* the first of a series and the last (in on_forwarded) are told, not hundreds between */
+	if (ev->n_lost++ == 0)
+		log_error("event %s does not reach containerd: %s", e->topic, why);
+	drop(ev, e);
 }
 
 static void report_flushed(struct events *ev)
@@ -77,6 +94,46 @@ static void on_close(void *arg)
 	rpc_client_free(TAKE_PTR(ev->client));
 }
 
+static void retry_later(struct events *ev)
+{
+	loop_timer_start(ev->retry, ev->retry_ms);
+	ev->retry_ms *= 2;
+	if (ev->retry_ms > RETRY_LAST_MS)
+		ev->retry_ms = RETRY_LAST_MS;
+}
+
+static bool is_refused_for_good(const struct err *e)
+{
+	return e->status == STATUS_INVALID_ARGUMENT || e->status == STATUS_UNIMPLEMENTED ||
+	       e->status == STATUS_PERMISSION_DENIED;
+}
+
+/* What becomes of the first event, which was not taken. A connection that broke is no refusal. */
+static void not_taken(struct events *ev, int r, const struct err *e)
+{
+	struct event *first = first_of(ev);
+
+	log_debug("event %s: %s", first->topic, err_text(e, r));
+	if (is_refused_for_good(e) ||
+	    (e->status != STATUS_UNAVAILABLE && ++first->tries >= TRIES_MAX)) {
+		lose(ev, first, err_text(e, r));
+		ev->retry_ms = RETRY_FIRST_MS; /* it was that event, not the connection */
+	}
+	if (e->status == STATUS_DEADLINE_EXCEEDED)
+		rpc_client_free(TAKE_PTR(ev->client)); /* its answer would come after the next */
+	retry_later(ev);
+}
+
+static void taken(struct events *ev)
+{
+	drop(ev, first_of(ev));
+	ev->retry_ms = RETRY_FIRST_MS;
+	if (ev->n_lost > 0)
+		log_error("containerd takes events again; %zu were lost", ev->n_lost);
+	ev->n_lost = 0;
+	send_next(ev);
+}
+
 static void on_forwarded(void *arg, int r, ProtobufCMessage *response, const struct err *e)
 {
 	struct events *ev = arg;
@@ -87,33 +144,27 @@ static void on_forwarded(void *arg, int r, ProtobufCMessage *response, const str
 	if (ev->freed)
 		return;
 
-	struct event *first = list_first(&ev->queue, struct event, link);
-	if (r < 0) {
-		bool broken = e->status == STATUS_UNAVAILABLE;
-		log_warn("event %s: %s", first->topic, err_text(e, r));
-		if (!broken && ++first->tries >= TRIES_MAX)
-			drop_first(ev);
-		loop_timer_start(ev->retry, RETRY_MS);
-		return;
-	}
-	drop_first(ev);
-	send_next(ev);
+	if (r < 0)
+		not_taken(ev, r, e);
+	else
+		taken(ev);
 }
 
-static int connect_client(struct events *ev)
+static int connect_client(struct events *ev, struct err *error)
 {
-	struct err e = ERR_INIT;
 	if (ev->client)
 		return 0;
-	int fd = rpc_connect_unix(ev->address, time_deadline(CONNECT_TIMEOUT_MS), &e);
-	if (fd < 0) {
-		log_debug("containerd's events: %s", err_text(&e, fd));
-		return fd;
-	}
+	/* one try, without waiting: a local socket connects at once or not now */
+	int fd = rpc_connect_unix(ev->address, time_now_ms(), error);
+	if (fd < 0)
+		return err_status(error, STATUS_UNAVAILABLE, "containerd's socket %s: %s",
+				  ev->address, strerror(-fd));
 	int r = rpc_client_new(ev->loop, fd, on_close, ev, &ev->client);
-	if (r < 0)
+	if (r < 0) {
 		(void)close_fd(fd);
-	return r;
+		return err_status(error, STATUS_UNAVAILABLE, "out of memory");
+	}
+	return 0;
 }
 
 static int forward(struct events *ev, const struct event *e, struct err *error)
@@ -157,15 +208,25 @@ static void send_next(struct events *ev)
 	}
 	if (ev->in_flight)
 		return;
-	int r = connect_client(ev);
+	loop_timer_stop(ev->retry);
+	int r = connect_client(ev, &e);
 	if (r == 0) {
 		ev->in_flight = true;
-		r = forward(ev, list_first(&ev->queue, struct event, link), &e);
+		r = forward(ev, first_of(ev), &e);
 		if (r < 0)
 			ev->in_flight = false;
 	}
 	if (r < 0)
-		loop_timer_start(ev->retry, RETRY_MS);
+		not_taken(ev, r, &e);
+}
+
+void events_kick(struct events *ev)
+{
+	if (!ev)
+		return;
+	ev->retry_ms = RETRY_FIRST_MS;
+	if (!list_empty(&ev->queue))
+		send_next(ev);
 }
 
 int events_new(struct loop *loop, const char *address, const char *namespace, struct events **ret)
@@ -175,6 +236,7 @@ int events_new(struct loop *loop, const char *address, const char *namespace, st
 		return -ENOMEM;
 	ev->loop = loop;
 	list_init(&ev->queue);
+	ev->retry_ms = RETRY_FIRST_MS;
 	ev->address = address && address[0] ? strdup(address) : NULL;
 	ev->namespace = strdup(namespace);
 	int r = ev->namespace && (!address || !address[0] || ev->address) ? 0 : -ENOMEM;
@@ -186,6 +248,18 @@ int events_new(struct loop *loop, const char *address, const char *namespace, st
 	}
 	*ret = ev;
 	return 0;
+}
+
+/* The oldest goes, but for one that containerd may have by now. */
+static void make_room(struct events *ev)
+{
+	while (ev->n > 1 && (ev->n > EVENTS_QUEUE_MAX || ev->bytes > EVENTS_BYTES_MAX)) {
+		struct list *oldest = ev->queue.next;
+		if (ev->in_flight)
+			oldest = oldest->next;
+		lose(ev, list_entry(oldest, struct event, link),
+		     "it has not taken those before for too long");
+	}
 }
 
 void events_publish(struct events *ev, const char *topic, const ProtobufCMessage *event)
@@ -209,20 +283,21 @@ void events_publish(struct events *ev, const char *topic, const ProtobufCMessage
 	(void)clock_gettime(CLOCK_REALTIME, &e->when);
 	(void)protobuf_c_message_pack(event, e->data);
 
-	if (ev->n >= EVENTS_QUEUE_MAX && !ev->in_flight) {
-		log_warn("containerd takes no events: the oldest is lost");
-		drop_first(ev);
-	}
+	bool idle = list_empty(&ev->queue);
 	list_add_tail(&ev->queue, &e->link);
 	ev->n++;
-	send_next(ev);
+	ev->bytes += e->len;
+	make_room(ev);
+	if (idle) /* else it is its turn after those before */
+		send_next(ev);
 }
 
 static void on_deadline(void *arg)
 {
 	struct events *ev = arg;
 	if (ev->n > 0)
-		log_warn("%zu events did not reach containerd", ev->n);
+		log_error("%zu events did not reach containerd, the first is %s", ev->n,
+			  first_of(ev)->topic);
 	report_flushed(ev);
 }
 
@@ -236,6 +311,7 @@ void events_flush(struct events *ev, uint64_t timeout_ms, void (*done)(void *arg
 	ev->flushed = done;
 	ev->flushed_arg = arg;
 	loop_timer_start(ev->deadline, timeout_ms);
+	events_kick(ev);
 }
 
 void events_free(struct events *ev)
@@ -247,7 +323,7 @@ void events_free(struct events *ev)
 	loop_timer_free(ev->retry);
 	loop_timer_free(ev->deadline);
 	while (!list_empty(&ev->queue))
-		drop_first(ev);
+		drop(ev, first_of(ev));
 	free(ev->address);
 	free(ev->namespace);
 	free(ev);

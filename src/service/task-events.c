@@ -64,6 +64,7 @@ static void publish_delete(struct task_service *s, const struct task_state *t)
 	at.seconds = t->exited_at.tv_sec;
 	at.nanos = (int32_t)t->exited_at.tv_nsec;
 	m.container_id = (char *)t->id;
+	m.id = (char *)t->exec_id;
 	m.pid = (uint32_t)t->pid;
 	m.exit_status = t->exit_status;
 	m.exited_at = &at;

@@ -429,6 +429,7 @@ static void on_connect(void *ctx, struct rpc_call *call)
 	TASK(ConnectResponse) response = CONTAINERD__TASK__V2__CONNECT_RESPONSE__INIT;
 	struct task_state t;
 
+	events_kick(s->events); /* a containerd that has come back asks this first */
 	/* Asked of a shim with or without the task: its own pid is true either way. */
 	response.shim_pid = (uint32_t)getpid();
 	if (runtime_state(s->runtime, req->id, "", &t, NULL) == 0)

@@ -11,11 +11,13 @@
 #include "base/testing.h"
 
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define FORWARD Containerd__Services__Events__Ttrpc__V1__ForwardRequest
 
 static char dir[] = "/tmp/test-events.XXXXXX", path[64];
-static char seen[1024];
+static char seen[1 << 17];
 static unsigned taken, wanted;
 static int refuse_with;
 
@@ -138,6 +140,77 @@ static void a_refusal_is_tried_again_in_order(void **state)
 	assert_string_equal(seen, SEEN("/a") SEEN("/b"));
 }
 
+static void what_cannot_be_taken_is_dropped_alone(void **state)
+{
+	struct fixture *f = *state;
+	listen_again(f);
+	refuse_with = STATUS_INVALID_ARGUMENT;
+	publish(f, "/a");
+	publish(f, "/b");
+	wanted = 1;
+	loop_run(f->loop);
+	assert_string_equal(seen, SEEN("/b"));
+}
+
+static void beyond_the_bound_the_oldest_go(void **state)
+{
+	struct fixture *f = *state;
+	char topic[16];
+	for (unsigned i = 0; i < EVENTS_QUEUE_MAX + 10; i++) {
+		(void)snprintf(topic, sizeof topic, "/%u", i);
+		publish(f, topic);
+	}
+	listen_again(f);
+	events_kick(f->events);
+	wanted = EVENTS_QUEUE_MAX;
+	loop_run(f->loop);
+	assert_true(strncmp(seen, "/10=", 4) == 0);
+	assert_int_equal(taken, EVENTS_QUEUE_MAX);
+}
+
+static int door = -1;
+static unsigned visits;
+
+static void slam_the_door(void *arg, unsigned events)
+{
+	int fd = accept(door, NULL, NULL);
+	if (fd >= 0)
+		close(fd);
+	visits++;
+}
+
+static void end_of_time(void *arg)
+{
+	loop_stop(((struct fixture *)arg)->loop);
+}
+
+static void a_containerd_that_hangs_up_is_tried_less_and_less_often(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = ERR_INIT;
+	struct loop_io *io;
+	struct loop_timer *timer;
+	visits = 0;
+	door = rpc_listen_unix(path, RPC_LISTEN_REPLACE_STALE, &e);
+	assert_true(door >= 0);
+	assert_int_equal(loop_io_new(f->loop, door, LOOP_READ, slam_the_door, f, &io), 0);
+	assert_int_equal(loop_timer_new(f->loop, end_of_time, f, &timer), 0);
+	loop_timer_start(timer, 1200);
+	publish(f, "/a");
+	publish(f, "/b");
+	loop_run(f->loop);
+	assert_true(visits >= 2 && visits <= 5); /* after 0, 100, 300, 700 ms */
+	loop_io_free(io);
+	loop_timer_free(timer);
+	(void)close(door);
+	/* it has been tried in vain for long; but who shows himself need not wait */
+	listen_again(f);
+	events_kick(f->events);
+	wanted = 2;
+	loop_run(f->loop);
+	assert_string_equal(seen, SEEN("/a") SEEN("/b"));
+}
+
 static void on_flushed(void *arg)
 {
 	loop_stop(((struct fixture *)arg)->loop);
@@ -175,6 +248,9 @@ int main(void)
 		TEST(order_is_kept),
 		TEST(what_nobody_took_is_sent_when_containerd_is_back),
 		TEST(a_refusal_is_tried_again_in_order),
+		TEST(what_cannot_be_taken_is_dropped_alone),
+		TEST(beyond_the_bound_the_oldest_go),
+		TEST(a_containerd_that_hangs_up_is_tried_less_and_less_often),
 		TEST(a_flush_ends_with_the_queue_or_in_time),
 	};
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -426,7 +426,7 @@ static void an_exec_has_its_own_life(void **state)
 	assert_int_equal(delete_task(f, "c1", "e2"), 255);
 	assert_int_equal(state_of(f, "c1", ""), RUNNING);
 	assert_events(f, "create:c1 start:c1 exec-added:c1/e1 exec-started:c1/e1 exit:c1/e1 "
-			 "exec-added:c1/e2 ");
+			 "delete:c1/e1 exec-added:c1/e2 delete:c1/e2 ");
 }
 
 static void output_arrives_whole_before_its_end(void **state)

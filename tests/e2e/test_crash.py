@@ -2,6 +2,7 @@
 """What dies unasked: the machine, the shim, containerd's client. Nothing may stay behind."""
 
 import os
+import re
 import signal
 import time
 
@@ -143,3 +144,21 @@ def containerd_restarts(t):
     t.wait_status(cid, "STOPPED")
     equal(t.delete(cid), 137, "exit code")
     t.ctr("container", "rm", cid).ok()
+
+
+@test
+def an_exit_while_containerd_is_dead_is_told_when_it_is_back(t):
+    cid = t.start("sh", "-c", "while ! [ -e /end ]; do sleep 0.1; done; sleep 2; exit 7")
+    t.exec(cid, "touch", "/end").ok()
+    offset = t.node.log_size()
+    t.node.daemon.kill()
+    t.node.daemon.wait()
+    # nobody but the container knows when it has ended: long after its sleep
+    time.sleep(4 * t.slow)
+    t.node.start()
+    t.wait_status(cid, "STOPPED")
+    equal(t.delete(cid), 7, "exit code")
+    t.ctr("container", "rm", cid).ok()
+    if t.vm:
+        wait_until(lambda: re.search(r"event forwarded.*topic=/tasks/exit", t.node.log_from(offset)),
+                   20 * t.slow, "the exit is told to the new containerd")
