@@ -255,12 +255,23 @@ static int make_dirs(struct sandbox *s, struct err *e)
 		log_warn("cleaning up what an earlier shim left of this sandbox");
 		(void)sandbox_cleanup(s->id);
 	}
-	r = mkdir_parents(s->run_dir, 0700);
-	if (r < 0)
-		return err_errno(e, r, "make directory %s", s->run_dir);
-	r = journal_open(journal, &s->journal, e);
-	if (r < 0)
+	/* The `delete` of an earlier shim may take the directory away until the journal is ours. */
+	for (int tries = 0; tries < 5; tries++) {
+		r = mkdir_parents(s->run_dir, 0700);
+		if (r < 0) {
+			(void)err_errno(e, r, "make directory %s", s->run_dir);
+			break;
+		}
+		r = journal_open(journal, &s->journal, e);
+		if (r != -ENOENT)
+			break;
+	}
+	if (r < 0) {
+		if (r != -EEXIST) /* that of a living shim */
+			(void)remove_tree(s->dir);
+		s->dir[0] = '\0';
 		return r;
+	}
 	r = undo_new(s->journal, &s->undo);
 	return r < 0 ? err_set(e, r, "out of memory") : 0;
 }
@@ -580,10 +591,10 @@ void sandbox_shutdown(struct sandbox *s)
 	if (s->undo)
 		(void)undo_to(s->undo, 0);
 	undo_free(TAKE_PTR(s->undo));
-	journal_close(TAKE_PTR(s->journal));
 	int r = remove_tree(s->dir);
 	if (r < 0)
 		log_error("remove %s: %s", s->dir, strerror(-r));
+	journal_close(TAKE_PTR(s->journal)); /* last: until then nobody else has the directory */
 	s->dir[0] = '\0';
 	tidy_parents();
 }
@@ -591,12 +602,21 @@ void sandbox_shutdown(struct sandbox *s)
 int sandbox_cleanup(const char *id)
 {
 	char dir[300], journal[320];
+	_cleanup_close_ int lock = -EBADF;
 	int r = path_format(dir, sizeof dir, "%s/%s", SANDBOX_RUN_DIR, id);
 	if (r == 0)
 		r = path_format(journal, sizeof journal, "%s/journal", dir);
+	if (r < 0)
+		return 0; /* nobody could have made it */
+	r = journal_lock(journal, &lock);
+	if (r < 0 && r != -ENOENT)
+		return r;
 	if (r == 0)
-		r = undo_replay(journal);
-	int removed = r == -ENAMETOOLONG ? 0 : remove_tree(dir);
+		r = journal_replay(lock);
+	else
+		r = 0;
+	if (r == 0)
+		r = remove_tree(dir);
 	tidy_parents();
-	return r < 0 ? r : removed;
+	return r;
 }
