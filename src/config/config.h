@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -139,3 +140,9 @@ char *config_agent_kernel_params(const struct kata_config *c);
  * came from. @c is from config_load(). Returns 0 or -EIO.
  */
 int config_dump(const struct kata_config *c, FILE *f);
+
+/**
+ * The chosen hypervisor's settings as one flat JSON object, by the names of the configuration file.
+ * Owned by the caller; NULL, or with fewer members, if memory runs out.
+ */
+json_t *config_hypervisor_json(const struct kata_config *c);
