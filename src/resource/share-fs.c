@@ -353,3 +353,20 @@ const char *share_fs_host_dir(const struct share_fs *s)
 {
 	return s->host_dir;
 }
+
+pid_t share_fs_pid(const struct share_fs *s)
+{
+	return s->daemon.pid;
+}
+
+int share_fs_cleanup(const char *sandbox_id)
+{
+	char base[256], path[300];
+	if (path_format(base, sizeof base, "%s/%s", SHARE_FS_HOST_DIR, sandbox_id) < 0)
+		return 0; /* nobody could have made it */
+	/* The mounts went with the shim's mount namespace, unless it could not have one. */
+	for (const char *const *name = (const char *const[]){"ro", "rw", NULL}; *name; name++)
+		if (path_format(path, sizeof path, "%s/%s", base, *name) == 0)
+			(void)umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW);
+	return remove_tree(base);
+}

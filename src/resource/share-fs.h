@@ -52,3 +52,8 @@ void share_fs_free(struct share_fs *s);
 
 /** The host directory that becomes <SHARE_FS_GUEST_PASSTHROUGH> in the guest. */
 const char *share_fs_host_dir(const struct share_fs *s);
+/** Removes what a dead shim may have left of a sandbox' directory; nothing there: fine. */
+int share_fs_cleanup(const char *sandbox_id);
+
+/** The daemon's pid. */
+pid_t share_fs_pid(const struct share_fs *s);

@@ -91,6 +91,23 @@ static int share_mount(void *arg, const char *source, bool recursive, bool read_
 /* ---- The guest --------------------------------------------------------------------------------
  */
 
+static void ignore_answer(void *arg, int r, ProtobufCMessage *response, const struct err *e)
+{
+	if (response)
+		protobuf_c_message_free_unpacked(response, NULL);
+}
+
+/* It may have been created although nobody was told so; its name shall be free again. Not waited
+ * for: that guest is late already. */
+static void forget_in_guest(struct container_resources *c)
+{
+	Grpc__RemoveContainerRequest req = GRPC__REMOVE_CONTAINER_REQUEST__INIT;
+
+	req.container_id = c->id;
+	(void)agent_start(sandbox_agent(c->sandbox), "RemoveContainer", &req.base,
+			  REMOVE_TIMEOUT_S * 1000, ignore_answer, NULL, NULL);
+}
+
 static int create_in_guest(struct container_resources *c, struct err *e)
 {
 	char guest_root[400];
@@ -122,6 +139,8 @@ static int create_in_guest(struct container_resources *c, struct err *e)
 	grpc__spec__free_unpacked(req.oci, NULL);
 	if (r == 0)
 		c->in_guest = true;
+	else if (e && e->status == STATUS_DEADLINE_EXCEEDED)
+		forget_in_guest(c);
 	return r;
 }
 

@@ -31,7 +31,7 @@ struct process {
 	bool terminal;
 	char *in, *out, *errout;
 	enum task_status status;
-	bool deleted;
+	bool deleted; /* a Delete is at work */
 	uint32_t exit_status;
 	struct timespec exited_at;
 	uint32_t width, height; /* asked for before it ran; 0: never */
@@ -41,6 +41,7 @@ struct process {
 	struct loop_timer *held; /* it has ended with `exit_status`, and that is to be told soon */
 	bool close_stdin;	 /* CloseIO came before the streams were opened */
 	struct list waiters;
+	struct list deleters;		/* further Deletes, which get the answer of the first */
 	struct loop_timer *drain_timer; /* while a Delete waits for the output */
 	task_done_fn drained;
 	void *drained_arg;
@@ -81,6 +82,9 @@ struct runtime {
 	unsigned in_flight;	 /* jobs on workers */
 	struct watch *watch;	 /* since the sandbox is up */
 	struct waiter *shutdown; /* waits for in_flight to be 0 */
+	struct loop_timer *save_timer;
+	size_t saved_bytes; /* of state.json */
+	bool save_failed;
 };
 
 /* runtime.c */
@@ -99,6 +103,10 @@ static inline struct container *container_ref(struct container *c)
 }
 /** Takes it out of the pod; the memory goes with the last reference. */
 void container_unlink(struct container *c);
+
+/* save.c */
+/** Something has changed: writes state.json, or soon. */
+void runtime_save(struct runtime *rt);
 
 /* process.c */
 int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,

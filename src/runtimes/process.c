@@ -48,6 +48,7 @@ int process_new(struct container *c, const char *exec_id, const struct task_stdi
 	p->container = container_ref(c);
 	list_init(&p->link);
 	list_init(&p->waiters);
+	list_init(&p->deleters);
 	p->status = TASK_CREATED;
 	p->terminal = stdio->terminal;
 	p->exec_id = strdup(exec_id);

@@ -95,6 +95,7 @@ void runtime_emit(struct runtime *rt, enum task_event_type type, const struct pr
 	struct task_state state;
 	process_state(p, &state);
 	rt->params.on_event(rt->params.arg, type, &state, NULL);
+	runtime_save(rt);
 }
 
 int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struct task_state *ret,
@@ -252,6 +253,7 @@ static void create_done(void *arg)
 		j->r = process_open_io(c->init, &j->e);
 	if (j->r == 0) {
 		c->init->status = TASK_CREATED;
+		runtime_save(rt);
 		process_state(c->init, &state);
 		j->create.id = c->res.id;
 		j->create.bundle = c->res.bundle;
@@ -262,6 +264,7 @@ static void create_done(void *arg)
 		log_error("create container %s: %s", c->res.id, err_text(&j->e, j->r));
 		j->done(j->arg, j->r, NULL, &j->e);
 		container_unlink(c);
+		runtime_save(rt);
 	}
 	create_job_free(j);
 	runtime_job_done(rt);
@@ -396,6 +399,7 @@ static void on_sandbox_dead(void *arg, const char *reason)
 	if (rt->status == SANDBOX_UP) {
 		rt->status = SANDBOX_DEAD;
 		watch_stop(rt->watch);
+		runtime_save(rt);
 		stop_all(rt, EXIT_STATUS_LOST);
 		halt(rt);
 	}
@@ -452,6 +456,7 @@ static void begin_shutdown(struct runtime *rt)
 		stop_all(rt, EXIT_STATUS_KILLED);
 	rt->status = SANDBOX_CLOSED;
 	watch_stop(rt->watch);
+	loop_timer_free(TAKE_PTR(rt->save_timer));
 	close_streams(rt);
 	if (j) {
 		j->rt = rt;
@@ -514,5 +519,6 @@ void runtime_free(struct runtime *rt)
 	while (!list_empty(&rt->containers))
 		container_unlink(list_first(&rt->containers, struct container, link));
 	watch_free(rt->watch);
+	loop_timer_free(rt->save_timer);
 	free(rt);
 }

@@ -19,6 +19,7 @@
 /* An emulated boot takes two seconds of a free processor, and ten times that of a crowded one. A
  * guest that crashes is noticed at once all the same. */
 #define CONNECT_EMULATED_MS 60000
+#define RECORDED_KILL_MS 500
 #define SHM_BYTES_DEFAULT (64u << 20)
 #define GUEST_SHM "/run/kata-containers/sandbox/shm"
 
@@ -37,6 +38,7 @@ struct sandbox {
 	atomic_int pid;
 	struct sandbox_boot_times times;
 	pthread_mutex_t stop_lock; /* held while the machine is ended; taken before `lock` */
+	struct state_pids pids;
 
 	pthread_mutex_t lock; /* guards what follows; taken alone */
 	pthread_cond_t changed;
@@ -118,6 +120,18 @@ const struct sandbox_boot_times *sandbox_boot_times(const struct sandbox *s)
 bool sandbox_is_emulated(const struct sandbox *s)
 {
 	return s->hypervisor && s->hypervisor->emulated;
+}
+
+void sandbox_describe(const struct sandbox *s, struct state_sandbox *ret)
+{
+	*ret = (struct state_sandbox){
+		.id = s->id,
+		.dir = s->dir,
+		.run_dir = s->run_dir,
+		.hypervisor = s->config->hypervisor.name,
+		.sandbox_cgroup_only = s->config->runtime.sandbox_cgroup_only,
+		.pids = s->pids,
+	};
 }
 
 /* ---- Death ---------------------------------------------------------------------------------- */
@@ -453,6 +467,19 @@ static int run_phases(struct sandbox *s, struct err *e)
 	return 0;
 }
 
+static struct state_pid known(pid_t pid)
+{
+	return (struct state_pid){.pid = pid, .start_time = process_start_time(pid)};
+}
+
+static void note_pids(struct sandbox *s)
+{
+	s->pids.shim = known(getpid());
+	s->pids.vmm = known(s->hypervisor->pid);
+	if (s->share)
+		s->pids.virtiofsd = known(share_fs_pid(s->share));
+}
+
 static void log_boot(struct sandbox *s)
 {
 	_cleanup_buf_ struct buf times = BUF_INIT;
@@ -480,6 +507,7 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
 		sandbox_shutdown(s);
 		return r;
 	}
+	note_pids(s);
 	agent_forward_logs(s->agent);
 	s->times.total_ms = time_now_ms() - begin;
 	log_boot(s);
@@ -599,6 +627,35 @@ void sandbox_shutdown(struct sandbox *s)
 	tidy_parents();
 }
 
+static int read_state(const char *id, struct state_pids *ret)
+{
+	char path[320];
+	int r = path_format(path, sizeof path, "%s/%s/state.json", SANDBOX_RUN_DIR, id);
+	return r < 0 ? r : state_read(path, ret);
+}
+
+pid_t sandbox_recorded_shim(const char *id)
+{
+	struct state_pids pids;
+	if (read_state(id, &pids) < 0 || pids.shim.pid <= 1 ||
+	    process_start_time(pids.shim.pid) != pids.shim.start_time)
+		return 0;
+	return pids.shim.pid;
+}
+
+/* What the journal names too, unless it is damaged. */
+static void end_recorded(const char *id)
+{
+	struct state_pids pids;
+	if (read_state(id, &pids) < 0)
+		return;
+	uint64_t deadline = time_deadline(RECORDED_KILL_MS);
+	if (pids.vmm.pid > 1)
+		(void)process_end(pids.vmm.pid, pids.vmm.start_time, deadline);
+	if (pids.virtiofsd.pid > 1)
+		(void)process_end(pids.virtiofsd.pid, pids.virtiofsd.start_time, deadline);
+}
+
 int sandbox_cleanup(const char *id)
 {
 	char dir[300], journal[320];
@@ -609,14 +666,15 @@ int sandbox_cleanup(const char *id)
 	if (r < 0)
 		return 0; /* nobody could have made it */
 	r = journal_lock(journal, &lock);
-	if (r < 0 && r != -ENOENT)
+	if (r == -EBUSY)
 		return r;
+	r = lock >= 0 ? journal_replay(lock) : 0;
+	end_recorded(id);
+	int removed = share_fs_cleanup(id);
 	if (r == 0)
-		r = journal_replay(lock);
-	else
-		r = 0;
+		r = removed;
 	if (r == 0)
-		r = remove_tree(dir);
+		r = remove_tree(dir); /* with the journal, which else is for another try */
 	tidy_parents();
 	return r;
 }

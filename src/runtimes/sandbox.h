@@ -8,6 +8,7 @@
  *
  *	/run/kata/<sid>/          0700, all of it gone after shutdown
  *	/run/kata/<sid>/journal   see persist/undo.h
+ *	/run/kata/<sid>/state.json   see persist/state.h
  *	/run/kata/<sid>/root/     sockets of the VMM and its helpers
  */
 #pragma once
@@ -16,6 +17,7 @@
 #include "config/config.h"
 #include "hypervisor/hypervisor.h"
 #include "oci/spec.h"
+#include "persist/state.h"
 #include "persist/undo.h"
 #include "resource/share-fs.h"
 
@@ -65,6 +67,8 @@ const struct kata_config *sandbox_config(const struct sandbox *s);
  * because the first container's spec names none or disable_new_netns is set.
  */
 int sandbox_netns_fd(const struct sandbox *s);
+/** For state.json: all but the status. Valid once booted; the strings are the sandbox's. */
+void sandbox_describe(const struct sandbox *s, struct state_sandbox *ret);
 /** What State and events report as pid: the VMM's. 0 before boot. */
 pid_t sandbox_pid(const struct sandbox *s);
 /** Whether the machine runs in software. */
@@ -83,7 +87,10 @@ struct sandbox_boot_times {
 const struct sandbox_boot_times *sandbox_boot_times(const struct sandbox *s);
 
 /**
- * Undoes what a dead shim left of a sandbox: replays its journal, removes its directory. Finds
- * nothing: fine. For `delete`.
+ * Undoes what a dead shim left of a sandbox: replays its journal, ends the processes that its state
+ * names, removes its directories. Any of these may be damaged or missing. -EBUSY: its shim lives,
+ * and nothing was done. Within about two seconds. For `delete`.
  */
 int sandbox_cleanup(const char *id);
+/** The living shim that a sandbox' state names; 0: none. */
+pid_t sandbox_recorded_shim(const char *id);

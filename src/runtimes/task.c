@@ -30,6 +30,21 @@ static void refuse(task_done_fn done, void *arg, const struct err *e)
 	done(arg, -e->errnum, NULL, e);
 }
 
+/* An answer that is kept until its time. */
+static void add_waiter(struct list *waiters, task_done_fn done, void *arg)
+{
+	struct waiter *w = malloc(sizeof *w);
+	if (!w) {
+		struct err e = ERR_INIT;
+		(void)err_set(&e, -ENOMEM, "out of memory");
+		refuse(done, arg, &e);
+		return;
+	}
+	w->done = done;
+	w->arg = arg;
+	list_add_tail(waiters, &w->link);
+}
+
 static void on_called(void *arg, int r, ProtobufCMessage *response, const struct err *e)
 {
 	struct call *c = arg;
@@ -296,6 +311,22 @@ struct delete_job {
 	struct err e;
 };
 
+/* All who asked for the deletion, among them clients that have lost their connection and came
+ * back. */
+static void answer_deletion(struct delete_job *j)
+{
+	struct process *p = j->process;
+
+	process_state(p, &j->state);
+	j->done(j->arg, 0, &j->state, NULL);
+	while (!list_empty(&p->deleters)) {
+		struct waiter *w = list_first(&p->deleters, struct waiter, link);
+		list_del(&w->link);
+		process_answer(p, w->done, w->arg);
+		free(w);
+	}
+}
+
 static void delete_done(void *arg)
 {
 	struct delete_job *j = arg;
@@ -305,9 +336,10 @@ static void delete_done(void *arg)
 	if (j->r < 0)
 		/* the container is gone all the same; what is left stays in the journal */
 		log_error("delete container %s: %s", c->res.id, err_text(&j->e, j->r));
-	process_state(j->process, &j->state);
+	list_del(&c->link);
+	rt->n_containers--;
 	runtime_emit(rt, TASK_EVENT_DELETE, j->process);
-	j->done(j->arg, 0, &j->state, NULL);
+	answer_deletion(j);
 	container_unlink(c);
 	process_unref(j->process);
 	free(j);
@@ -352,13 +384,13 @@ static void delete_exec(void *arg, int r, const struct task_state *state, const 
 	struct delete_job *j = arg;
 	struct process *p = j->process;
 
-	runtime_emit(p->container->rt, TASK_EVENT_DELETE, p);
-	j->done(j->arg, 0, state, NULL);
 	if (!list_empty(&p->link)) {
 		list_del(&p->link);
 		p->container->n_execs--;
 		process_unref(p);
 	}
+	runtime_emit(p->container->rt, TASK_EVENT_DELETE, p);
+	answer_deletion(j);
 	process_unref(p);
 	free(j);
 }
@@ -367,9 +399,6 @@ static int check_delete(struct process *p, struct err *e)
 {
 	if (p->status != TASK_STOPPED && p->status != TASK_CREATED)
 		return wrong_status(p, "stopped", e);
-	if (p->deleted)
-		return err_status(e, STATUS_FAILED_PRECONDITION,
-				  "container %s is being deleted already", p->container->res.id);
 	return 0;
 }
 
@@ -380,6 +409,10 @@ void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, tas
 	struct process *p = runtime_find_process(rt, id, exec_id, &e);
 	struct delete_job *j = NULL;
 
+	if (p && p->deleted) {
+		add_waiter(&p->deleters, done, arg);
+		return;
+	}
 	if (p && check_delete(p, &e) == 0 && !(j = calloc(1, sizeof *j)))
 		(void)err_set(&e, -ENOMEM, "out of memory");
 	if (!j) {
@@ -491,21 +524,13 @@ void runtime_wait(struct runtime *rt, const char *id, const char *exec_id, task_
 {
 	struct err e = ERR_INIT;
 	struct process *p = runtime_find_process(rt, id, exec_id, &e);
-	struct waiter *w = NULL;
 
-	if (p && p->status == TASK_STOPPED) {
-		process_answer(p, done, arg);
-		return;
-	}
-	if (p && !(w = malloc(sizeof *w)))
-		(void)err_set(&e, -ENOMEM, "out of memory");
-	if (!w) {
+	if (!p)
 		refuse(done, arg, &e);
-		return;
-	}
-	w->done = done;
-	w->arg = arg;
-	list_add_tail(&p->waiters, &w->link);
+	else if (p->status == TASK_STOPPED)
+		process_answer(p, done, arg);
+	else
+		add_waiter(&p->waiters, done, arg);
 }
 
 /* ---- Pause and resume

@@ -6,6 +6,8 @@
 
 /* The inherited, listening socket's number, for the daemon that `start` runs. */
 #define BIND_FD_ENV "KATA_RUNTIME_BIND_FD"
+/* A pipe's end: `start` writes a byte when containerd has the address, or dies before. */
+#define READY_FD_ENV "KATA_RUNTIME_READY_FD"
 
 #define SHIM_RUNTIME_NAME "io.containerd.kata.v2"
 /* The version of the field's runtime whose contract this is; clients compare it. */

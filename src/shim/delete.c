@@ -18,53 +18,73 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #define EXIT_STATUS_KILLED 137
-#define SHIM_EXIT_MS 1500 /* containerd gives `delete` 5 s */
 
-/* Whether a pid is a shim of this program and id: its command line holds both. */
-static bool is_our_shim(pid_t pid, const char *id)
+/* containerd gives `delete` 5 s, of which undoing what is left takes up to 2. */
+#define START_MS 1000	  /* for a `start` that is under way */
+#define SHIM_EXIT_MS 1200 /* for a shim that is ending by itself */
+#define SHIM_KILL_MS 500
+#define LOCK_STEP_MS 10
+
+/* Whether a pid is the shim of this id and namespace: its command line holds both. */
+static bool is_our_shim(pid_t pid, const struct cli *c)
 {
 	char path[64];
 	_cleanup_buf_ struct buf b = BUF_INIT;
-	bool named = false;
+	unsigned named = 0;
 
 	(void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
 	if (file_read(AT_FDCWD, path, 64 * 1024, &b) < 0 || !b.data)
 		return false;
-	for (const char *p = b.data; p < b.data + b.len; p += strlen(p) + 1)
-		if (strcmp(p, "-id") == 0 && p + 4 < b.data + b.len && strcmp(p + 4, id) == 0)
-			named = true;
-	return named;
+	const char *end = b.data + b.len;
+	for (const char *p = b.data; p < end; p += strlen(p) + 1) {
+		const char *value = p + strlen(p) + 1;
+		if (value >= end)
+			break;
+		if ((strcmp(p, "-id") == 0 && strcmp(value, c->id) == 0) ||
+		    (strcmp(p, "-namespace") == 0 && strcmp(value, c->namespace) == 0))
+			named++;
+	}
+	return named == 2;
+}
+
+/* By the bundle's file; without a bundle, by the pod's state. 0: unknown. */
+static pid_t find_shim(const struct cli *c, bool in_bundle)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	if (in_bundle && file_read(AT_FDCWD, "shim.pid", 64, &b) == 0 && b.data)
+		return (pid_t)strtol(b.data, NULL, 10);
+	return sandbox_recorded_shim(c->id);
 }
 
 /* A shim that still lives is given a moment to finish its own exit, then killed. */
-static void end_shim(const char *id)
+static void end_shim(const struct cli *c, bool in_bundle)
 {
-	_cleanup_buf_ struct buf b = BUF_INIT;
-	if (file_read(AT_FDCWD, "shim.pid", 64, &b) < 0 || !b.data)
-		return;
-	pid_t pid = (pid_t)strtol(b.data, NULL, 10);
+	pid_t pid = find_shim(c, in_bundle);
 	if (pid <= 1)
 		return;
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0 || !is_our_shim(pid, id))
+	if (pidfd < 0 || !is_our_shim(pid, c))
 		return;
 	struct pollfd pfd = {.fd = pidfd, .events = POLLIN};
 	if (poll(&pfd, 1, SHIM_EXIT_MS) > 0)
 		return;
-	log_warn("the shim of %s did not end, so it is killed", id);
+	log_warn("the shim of %s did not end, so it is killed", c->id);
 	(void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-	(void)poll(&pfd, 1, SHIM_EXIT_MS);
+	(void)poll(&pfd, 1, SHIM_KILL_MS);
 }
 
 /*
  * `start` wrote the socket's address to the bundle. It may be the pod's, which other containers
- * use: only the one that is named after this id goes, wherever it lies.
+ * use: only the one that is named after this id goes, wherever it lies, and not if somebody answers
+ * there: a new shim of this name.
  */
-static void remove_socket(const struct cli *c)
+static void remove_socket(const struct cli *c, bool in_bundle)
 {
 	char path[SHIM_SOCKET_PATH_MAX];
 	_cleanup_buf_ struct buf b = BUF_INIT;
@@ -72,11 +92,40 @@ static void remove_socket(const struct cli *c)
 	if (shim_socket_path(SHIM_SOCKET_DIR, c->address, c->namespace, c->id, path) < 0)
 		return;
 	const char *name = strrchr(path, '/');
-	if (file_read(AT_FDCWD, "address", 4096, &b) == 0 && b.data &&
+	if (in_bundle && file_read(AT_FDCWD, "address", 4096, &b) == 0 && b.data &&
 	    strncmp(b.data, "unix://", 7) == 0 && strrchr(b.data, '/') &&
 	    strcmp(strrchr(b.data, '/'), name) == 0)
-		(void)unlink(b.data + 7);
-	(void)unlink(path);
+		shim_socket_remove_stale(b.data + 7);
+	shim_socket_remove_stale(path);
+}
+
+/*
+ * Goes to the bundle, unless it is gone. Where we are already is not looked up by name again: a new
+ * container of the same name may have a new directory there by now.
+ */
+static int enter_bundle(const struct cli *c, bool *ret_in, struct err *e)
+{
+	struct stat here;
+
+	*ret_in = false;
+	if (stat(".", &here) == 0 && here.st_nlink == 0)
+		return 0;
+	if (!c->bundle[0] || chdir(c->bundle) == 0)
+		*ret_in = true;
+	else if (errno != ENOENT && errno != ENOTDIR)
+		return err_errno(e, -errno, "change to the bundle %s", c->bundle);
+	return 0;
+}
+
+/* Waits for a `start` that is under way: it leaves a daemon behind. */
+static void await_start(void)
+{
+	const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+	uint64_t deadline = time_deadline(START_MS);
+	_cleanup_close_ int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && time_now_ms() < deadline)
+		(void)nanosleep(&step, NULL);
 }
 
 static int print_response(struct err *e)
@@ -98,23 +147,29 @@ static int print_response(struct err *e)
 
 int shim_delete(const struct cli *c, struct err *e)
 {
+	bool in_bundle;
+
 	log_add_sink(log_sink_fd, (void *)(intptr_t)STDERR_FILENO); /* containerd logs it */
 	log_set_level(c->debug ? LOG_DEBUG : LOG_WARN);
 	log_set_sandbox(c->id);
-	/* Without a bundle, what lies in the current directory is somebody else's. */
-	bool gone = c->bundle[0] && chdir(c->bundle) < 0;
-	if (gone && errno != ENOENT)
-		return err_errno(e, -errno, "change to the bundle %s", c->bundle);
+	int r = enter_bundle(c, &in_bundle, e);
+	if (r < 0)
+		return r;
 
 	/* Members of a pod have neither a shim.pid nor a socket nor a journal of their own. */
-	if (!gone)
-		end_shim(c->id);
-	remove_socket(c);
-	int r = sandbox_cleanup(c->id);
-	if (r < 0)
-		return err_errno(e, r, "clean up after sandbox %s", c->id);
+	if (in_bundle)
+		await_start();
+	end_shim(c, in_bundle);
+	remove_socket(c, in_bundle);
+	/* What cannot be undone now stays in the journal for the next shim of this name. To fail
+	 * would only make containerd keep the bundle, and with it refuse the name. */
+	r = sandbox_cleanup(c->id);
+	if (r == -EBUSY)
+		log_warn("sandbox %s is another shim's, which lives: it is left alone", c->id);
+	else if (r < 0)
+		log_error("clean up after sandbox %s: %s", c->id, strerror(-r));
 	/* containerd leaves the unmounting of the bundle's rootfs to the shim */
-	if (!gone)
+	if (in_bundle)
 		(void)umount2("rootfs", MNT_DETACH | UMOUNT_NOFOLLOW);
 	return print_response(e);
 }

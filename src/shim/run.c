@@ -12,6 +12,7 @@
 #include "runtimes/runtime.h"
 #include "service/task.h"
 #include "shim/actions.h"
+#include "shim/socket.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -33,6 +34,8 @@ struct shim {
 	struct events *events;
 	struct runtime *runtime;
 	struct task_service task;
+	struct loop_io *ready; /* until `start` has told our address */
+	int ready_fd;
 };
 
 /* Before any thread. */
@@ -89,22 +92,57 @@ static void bound_memory(void)
 	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
-static int inherited_socket(struct err *e)
+/* The descriptor that an environment variable names, if it is of that type; else -EBADF. */
+static int inherited_fd(const char *variable, mode_t type)
 {
-	const char *text = getenv(BIND_FD_ENV);
+	const char *text = getenv(variable);
 	char *end;
 	long fd = text ? strtol(text, &end, 10) : -1;
 	struct stat st;
 
 	if (!text || end == text || *end || fd < 3 || fd > INT32_MAX || fstat((int)fd, &st) < 0 ||
-	    !S_ISSOCK(st.st_mode))
+	    (st.st_mode & S_IFMT) != type)
+		return -EBADF;
+	(void)fd_set_cloexec((int)fd, true);
+	return (int)fd;
+}
+
+static int inherited_socket(struct err *e)
+{
+	const char *text = getenv(BIND_FD_ENV);
+	int fd = inherited_fd(BIND_FD_ENV, S_IFSOCK);
+	if (fd < 0)
 		return err_set(e, -EINVAL,
 			       "%s is \"%s\": must be the number of a listening socket; this is "
 			       "what `start` runs",
 			       BIND_FD_ENV, text ? text : "");
 	(void)unsetenv(BIND_FD_ENV);
-	(void)fd_set_cloexec((int)fd, true);
-	return (int)fd;
+	return fd;
+}
+
+/* `start` has answered, or died before: then nobody knows of us, and nobody ever will. */
+static void on_ready(void *arg, unsigned events)
+{
+	struct shim *s = arg;
+	char byte;
+	ssize_t n = read(s->ready_fd, &byte, 1);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	loop_io_free(TAKE_PTR(s->ready));
+	s->ready_fd = close_fd(s->ready_fd);
+	if (n != 1) {
+		log_error("`start` died before it told our address, so we end too");
+		loop_stop(s->loop);
+	}
+}
+
+static int watch_start(struct shim *s)
+{
+	s->ready_fd = inherited_fd(READY_FD_ENV, S_IFIFO);
+	(void)unsetenv(READY_FD_ENV);
+	if (s->ready_fd < 0)
+		return 0;
+	return loop_io_new(s->loop, s->ready_fd, LOOP_READ, on_ready, s, &s->ready);
 }
 
 static void on_flushed(void *arg)
@@ -147,11 +185,14 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 		r = task_service_register(&s->task, s->server);
 	if (r == 0)
 		r = rpc_server_listen(s->server, listen_fd);
+	if (r == 0)
+		r = watch_start(s);
 	return r < 0 ? err_errno(e, r, "start the service") : 0;
 }
 
 static void destroy(struct shim *s)
 {
+	loop_io_free(s->ready);
 	worker_pool_free(s->workers);
 	rpc_server_free(s->server);
 	events_free(s->events);
@@ -161,7 +202,8 @@ static void destroy(struct shim *s)
 
 int shim_run(const struct cli *c, struct err *e)
 {
-	struct shim s = {.loop = NULL};
+	struct shim s = {.ready_fd = -EBADF};
+	struct shim_socket_id id = {.ino = 0};
 	struct sockaddr_un socket = {.sun_family = AF_UNIX};
 	socklen_t len = sizeof socket;
 	int listen_fd = inherited_socket(e);
@@ -169,6 +211,7 @@ int shim_run(const struct cli *c, struct err *e)
 		return listen_fd;
 	if (getsockname(listen_fd, (struct sockaddr *)&socket, &len) < 0)
 		return err_errno(e, -errno, "find the path of our socket");
+	(void)shim_socket_identify(socket.sun_path, &id);
 
 	bound_memory();
 	open_logs(c);
@@ -182,7 +225,7 @@ int shim_run(const struct cli *c, struct err *e)
 	else
 		log_error("%s", err_text(e, r)); /* stderr is /dev/null here */
 
-	(void)unlink(socket.sun_path);
+	shim_socket_remove(socket.sun_path, &id);
 	destroy(&s);
 	return r;
 }

@@ -3,6 +3,11 @@
  * `start`: one daemon a pod. The socket is bound here, before the daemon runs, so that containerd
  * can connect the moment it has the address. This runs once for each container on a busy node:
  * it only looks at the annotations of config.json.
+ *
+ * A daemon that nobody knows of would stay for ever. So it waits for a byte in a pipe, which is
+ * written when the answer is out: the end of the pipe without it ends the daemon too, however this
+ * process came to its end. And the bundle is locked meanwhile, so that a `delete` that containerd
+ * runs when it has been restarted in between sees either nothing or the whole.
  */
 #include "base/fd.h"
 #include "base/id.h"
@@ -16,33 +21,37 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 
 #define DAEMON_BIND_FD 3
+#define DAEMON_READY_FD 4
 
 extern char **environ;
 
-/* The daemon's environment: ours, and the number of the socket. */
+/* The daemon's environment: ours, and the numbers of its descriptors. */
 static char **daemon_env(struct err *e)
 {
-	static char bind_fd[32];
+	static char bind_fd[32], ready_fd[32];
 	size_t n = 0;
 
 	while (environ[n])
 		n++;
-	char **env = calloc(n + 2, sizeof *env);
+	char **env = calloc(n + 3, sizeof *env);
 	if (!env) {
 		(void)err_set(e, -ENOMEM, "out of memory");
 		return NULL;
 	}
 	memcpy(env, environ, n * sizeof *env);
 	(void)snprintf(bind_fd, sizeof bind_fd, "%s=%d", BIND_FD_ENV, DAEMON_BIND_FD);
+	(void)snprintf(ready_fd, sizeof ready_fd, "%s=%d", READY_FD_ENV, DAEMON_READY_FD);
 	env[n] = bind_fd;
+	env[n + 1] = ready_fd;
 	return env;
 }
 
 static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int listen_fd,
-			pid_t *ret_pid, struct err *e)
+			int ready_fd, pid_t *ret_pid, struct err *e)
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -64,7 +73,8 @@ static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int l
 	if (!env)
 		return -ENOMEM;
 
-	const struct child_fd fds[] = {{.fd = listen_fd, .as = DAEMON_BIND_FD}};
+	const struct child_fd fds[] = {{.fd = listen_fd, .as = DAEMON_BIND_FD},
+				       {.fd = ready_fd, .as = DAEMON_READY_FD}};
 	struct child_spec spec = CHILD_SPEC_INIT;
 	spec.argv = argv;
 	spec.envp = (const char *const *)env;
@@ -89,17 +99,25 @@ static int write_text(const char *name, const char *text, struct err *e)
 	return r < 0 ? err_errno(e, r, "write %s in the bundle", name) : 0;
 }
 
+/* @ret_ready: where the daemon waits for its byte, or untouched if there is a daemon already. */
 static int start_daemon(const struct cli *c, const struct bootstrap *boot, const char *socket_path,
-			struct err *e)
+			int *ret_ready, struct err *e)
 {
-	_cleanup_close_ int listen_fd = -EBADF;
+	_cleanup_close_ int listen_fd = -EBADF, ready_fd = -EBADF;
 	int r = shim_socket_listen(socket_path, &listen_fd, e);
 	if (r != 0)
 		return r < 0 ? r : 0; /* positive: a live shim already serves this pod */
 
 	pid_t pid = 0;
 	char text[32];
-	r = spawn_daemon(c, boot, listen_fd, &pid, e);
+	int ready[2];
+	if (pipe2(ready, O_CLOEXEC) < 0) {
+		r = err_errno(e, -errno, "make a pipe");
+	} else {
+		ready_fd = ready[0];
+		*ret_ready = ready[1];
+		r = spawn_daemon(c, boot, listen_fd, ready_fd, &pid, e);
+	}
 	if (r == 0) {
 		(void)snprintf(text, sizeof text, "%d", (int)pid);
 		r = write_text("shim.pid", text, e);
@@ -125,8 +143,17 @@ static int sandbox_to_join(struct oci_pod_identity *pod, struct err *e)
 	return 0;
 }
 
+/* Released with the end of this process. What cannot be locked is not ours to complain about. */
+static void lock_bundle(void)
+{
+	int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)flock(fd, LOCK_EX);
+}
+
 int shim_start(const struct cli *c, struct err *e)
 {
+	_cleanup_close_ int ready = -EBADF;
 	char socket_path[SHIM_SOCKET_PATH_MAX], address[SHIM_SOCKET_PATH_MAX + 8];
 	struct oci_pod_identity pod;
 	struct bootstrap boot;
@@ -137,18 +164,23 @@ int shim_start(const struct cli *c, struct err *e)
 	if (r < 0)
 		return r;
 	bool joins = pod.sandbox_id[0];
+	lock_bundle();
 	r = shim_socket_path(boot.socket_dir, c->address, c->namespace,
 			     joins ? pod.sandbox_id : c->id, socket_path);
 	if (r < 0)
 		return err_set(e, r, "socket_dir \"%s\" is too long for a socket's path",
 			       boot.socket_dir);
 	if (!joins) {
-		r = start_daemon(c, &boot, socket_path, e);
+		r = start_daemon(c, &boot, socket_path, &ready, e);
 		if (r < 0)
 			return r;
 	}
 
 	(void)snprintf(address, sizeof address, "unix://%s", socket_path);
 	r = write_text("address", address, e);
-	return r < 0 ? r : bootstrap_reply(&boot, address, e);
+	if (r == 0)
+		r = bootstrap_reply(&boot, address, e);
+	if (r == 0 && ready >= 0)
+		r = fd_write_all(ready, "1", 1);
+	return r;
 }
