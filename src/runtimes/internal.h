@@ -39,12 +39,13 @@ struct process {
 	bool waiting;		 /* WaitProcess is on its way */
 	bool end_wanted;	 /* somebody asked for its end */
 	struct loop_timer *held; /* it has ended with `exit_status`, and that is to be told soon */
-	bool close_stdin;	 /* CloseIO came before the streams were opened */
+	bool close_stdin;	 /* CloseIO has come, maybe before the streams were made */
 	struct list waiters;
-	struct list deleters;		/* further Deletes, which get the answer of the first */
-	struct loop_timer *drain_timer; /* while a Delete waits for the output */
-	task_done_fn drained;
+	struct list deleters; /* further Deletes, which get the answer of the first */
+	task_done_fn drained; /* while a Delete waits for the output */
 	void *drained_arg;
+	void (*opened)(void *arg, int r, const struct err *e); /* while streams are opened */
+	void *opened_arg;
 
 	struct oci_process *spec; /* an exec's, until it is started */
 	struct oci_arena *arena;
@@ -121,7 +122,10 @@ static inline bool process_is_init(const struct process *p)
 {
 	return p->exec_id[0] == '\0';
 }
-int process_open_io(struct process *p, struct err *e);
+/** Opens its streams; on failure they are gone again. @done runs once, maybe before this returns.
+ */
+void process_open_io(struct process *p, void (*done)(void *arg, int r, const struct err *e),
+		     void *arg);
 /** It runs in the guest: copies its streams, waits for its end. */
 void process_started(struct process *p);
 /** It has ended: tells everybody. */
@@ -129,7 +133,7 @@ void process_exited(struct process *p, uint32_t exit_status);
 /** If its end is being held back, tells it now. */
 void process_tell_held(struct process *p);
 void process_state(const struct process *p, struct task_state *ret);
-/** Calls @done once its output is delivered, or cannot be within a bound. */
+/** Calls @done once its output is delivered, or cannot be within a bound. Ends its streams. */
 void process_when_drained(struct process *p, task_done_fn done, void *arg);
 const char *task_status_name(enum task_status s);
 /** Answers with its state. */

@@ -1,48 +1,58 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Calls to the agent cannot be taken back, so each holds a reference: process_io_free() closes the
- * descriptors at once, and the memory goes with the last outstanding call.
+ * ends at once, and the memory goes with the last outstanding call.
  */
 #include "runtimes/process-io.h"
 
-#include "base/fd.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "runtimes/logger.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define STDIN_CHUNK (64u << 10) /* what a FIFO holds */
+
+/* How long a deletion waits for output that nobody takes, and for any at all. */
+#define DRAIN_IDLE_MS 2000
+#define DRAIN_TOTAL_MS 10000
 
 struct out_stream {
 	struct process_io *io;
 	const char *method;
-	int fd;	     /* -EBADF: drop the data */
-	int keep_fd; /* the FIFO's read end */
-	struct loop_io *watch;
+	struct stdio_uri uri;
+	struct stdio_out *to;		/* NULL: drop the data */
 	Grpc__ReadStreamResponse *data; /* being written; NULL while reading */
 	size_t written;
 	bool eof;
 };
 
 struct in_stream {
-	int fd;
-	int keep_fd; /* the FIFO's write end, from start until CloseIO */
-	char *path;
-	bool closed; /* CloseIO has come */
-	struct loop_io *watch;
+	struct stdio_uri uri;
+	struct stdio_in *from;
+	bool closed;   /* CloseIO has come */
+	bool open;     /* the process may still be given something */
 	uint8_t *data; /* being sent; NULL while reading */
 	size_t len, sent;
 };
 
 struct process_io {
 	struct process_io_params params;
-	char *container_id, *exec_id;
+	struct agent *agent; /* from start on */
+	char *container_id, *exec_id, *namespace;
 	unsigned refs;
-	bool closed, reported;
+	bool started, closed, reported;
 	struct in_stream in;
 	struct out_stream out, errout;
+	struct logger *logger;
+
+	void (*opened)(void *arg, int r, const struct err *e); /* while it is being opened */
+	void *opened_arg;
+
+	void (*ended)(void *arg); /* while it is being ended */
+	void *ended_arg;
+	struct loop_timer *drain_timer;
+	uint64_t drain_deadline;
 };
 
 static void unref(struct process_io *io)
@@ -51,9 +61,15 @@ static void unref(struct process_io *io)
 		return;
 	free(io->container_id);
 	free(io->exec_id);
+	free(io->namespace);
 	free(io->in.data);
-	free(io->in.path);
 	free(io);
+}
+
+/* For people: which process this is. */
+static const char *name_of(const struct process_io *io)
+{
+	return io->exec_id[0] ? io->exec_id : io->container_id;
 }
 
 bool process_io_is_drained(const struct process_io *io)
@@ -61,57 +77,70 @@ bool process_io_is_drained(const struct process_io *io)
 	return io->out.eof && io->errout.eof;
 }
 
+static void finish_drain(struct process_io *io);
+
 static void report_drained(struct process_io *io)
 {
 	if (io->reported || io->closed || !process_io_is_drained(io))
 		return;
 	io->reported = true;
+	io->refs++;
 	io->params.on_drained(io->params.arg);
+	if (!io->closed && io->ended)
+		finish_drain(io);
+	unref(io);
 }
 
 /* ---- Output ------------------------------------------------------------------------------- */
 
 static void read_more(struct out_stream *s);
 
-static void close_out(struct out_stream *s)
+static void free_data(struct out_stream *s)
 {
-	loop_io_free(TAKE_PTR(s->watch));
-	s->fd = close_fd(s->fd);
 	if (s->data)
 		grpc__read_stream_response__free_unpacked(TAKE_PTR(s->data), NULL);
 }
 
 static void end_out(struct out_stream *s)
 {
-	close_out(s);
+	if (s->to)
+		s->to->ops->end(s->to);
+	free_data(s);
 	s->eof = true;
 	report_drained(s->io);
 }
 
-/* Writes what is at hand, then asks for more; waits for the FIFO where it is full. */
+/* Some output went out: whoever waits for the rest may wait on, within bounds. */
+static void note_progress(struct process_io *io)
+{
+	if (!io->ended || !io->drain_timer)
+		return;
+	uint64_t left = (uint64_t)time_left_ms(io->drain_deadline);
+	loop_timer_start(io->drain_timer, left < DRAIN_IDLE_MS ? left : DRAIN_IDLE_MS);
+}
+
+/* Writes what is at hand, then asks for more; on_room() goes on where the reader is slow. */
 static void write_out(struct out_stream *s)
 {
-	while (s->fd >= 0 && s->written < s->data->data.len) {
-		ssize_t n = write(s->fd, s->data->data.data + s->written,
-				  s->data->data.len - s->written);
+	while (s->to && s->written < s->data->data.len) {
+		ssize_t n = s->to->ops->write(s->to, s->data->data.data + s->written,
+					      s->data->data.len - s->written);
 		if (n >= 0) {
 			s->written += (size_t)n;
-		} else if (errno == EAGAIN && s->watch) {
-			loop_io_set(s->watch, LOOP_WRITE);
+			note_progress(s->io);
+		} else if (n == -EAGAIN) {
 			return;
-		} else if (errno != EINTR) {
-			log_warn("output of %s is lost: %s", s->io->exec_id, strerror(errno));
-			loop_io_free(TAKE_PTR(s->watch));
-			s->fd = close_fd(s->fd);
+		} else {
+			log_warn("output of %s is lost from here on: %s", name_of(s->io),
+				 strerror((int)-n));
+			stdio_out_free(TAKE_PTR(s->to));
 		}
 	}
-	if (s->watch)
-		loop_io_set(s->watch, 0);
-	grpc__read_stream_response__free_unpacked(TAKE_PTR(s->data), NULL);
+	free_data(s);
 	read_more(s);
 }
 
-static void on_writable(void *arg, unsigned events)
+static void on_room(void *arg)
 {
 	struct out_stream *s = arg;
 	if (s->data)
@@ -124,13 +153,13 @@ static void on_read(void *arg, int r, ProtobufCMessage *response, const struct e
 	struct process_io *io = s->io;
 	Grpc__ReadStreamResponse *data = (Grpc__ReadStreamResponse *)response;
 
-	if (io->closed) {
+	if (io->closed || s->eof) {
 		if (data)
 			grpc__read_stream_response__free_unpacked(data, NULL);
 	} else if (r < 0 || data->data.len == 0) {
 		/* NOT_FOUND is how an agent says that process and stream are gone. */
 		if (r < 0 && e->status != STATUS_NOT_FOUND)
-			log_debug("%s of %s: %s", s->method, io->exec_id, err_text(e, r));
+			log_debug("%s of %s: %s", s->method, name_of(io), err_text(e, r));
 		if (data)
 			grpc__read_stream_response__free_unpacked(data, NULL);
 		end_out(s);
@@ -150,9 +179,9 @@ static void read_more(struct out_stream *s)
 
 	req.container_id = io->container_id;
 	req.exec_id = io->exec_id;
-	req.len = agent_features(io->params.agent)->bulk_io ? AGENT_BULK_BYTES : AGENT_PLAIN_BYTES;
+	req.len = agent_features(io->agent)->bulk_io ? AGENT_BULK_BYTES : AGENT_PLAIN_BYTES;
 	io->refs++;
-	if (agent_start(io->params.agent, s->method, &req.base, 0, on_read, s, &e) < 0) {
+	if (agent_start(io->agent, s->method, &req.base, 0, on_read, s, &e) < 0) {
 		end_out(s);
 		unref(io);
 	}
@@ -160,11 +189,10 @@ static void read_more(struct out_stream *s)
 
 /* ---- Input -------------------------------------------------------------------------------- */
 
-static void close_in(struct in_stream *s)
+void process_io_stop_stdin(struct process_io *io)
 {
-	loop_io_free(TAKE_PTR(s->watch));
-	s->fd = close_fd(s->fd);
-	s->keep_fd = close_fd(s->keep_fd);
+	stdio_in_free(TAKE_PTR(io->in.from));
+	io->in.open = false;
 }
 
 static void send_in(struct process_io *io);
@@ -178,16 +206,16 @@ static void on_sent(void *arg, int r, ProtobufCMessage *response, const struct e
 
 	if (response)
 		protobuf_c_message_free_unpacked(response, NULL);
-	if (!io->closed && s->fd >= 0) {
+	if (!io->closed && s->open) {
 		s->sent += n < left ? n : left;
 		if (r < 0 || (n == 0 && left > 0)) {
 			/* The process has closed its standard input, or is gone. */
-			close_in(s);
+			process_io_stop_stdin(io);
 		} else if (s->sent < s->len) {
 			send_in(io);
 		} else {
 			free(TAKE_PTR(s->data));
-			loop_io_set(s->watch, LOOP_READ);
+			s->from->ops->watch(s->from);
 		}
 	}
 	unref(io);
@@ -200,7 +228,7 @@ static void on_eof_sent(void *arg, int r, ProtobufCMessage *response, const stru
 	unref(arg);
 }
 
-static int write_stdin(struct process_io *io, const uint8_t *data, size_t len, rpc_done_fn done)
+static void write_stdin(struct process_io *io, const uint8_t *data, size_t len, rpc_done_fn done)
 {
 	struct err e = ERR_INIT;
 	Grpc__WriteStreamRequest req = GRPC__WRITE_STREAM_REQUEST__INIT;
@@ -210,121 +238,187 @@ static int write_stdin(struct process_io *io, const uint8_t *data, size_t len, r
 	req.data.data = (uint8_t *)data;
 	req.data.len = len;
 	io->refs++;
-	int r = agent_start(io->params.agent, "WriteStdin", &req.base, 0, done, io, &e);
-	if (r < 0) {
-		close_in(&io->in);
+	if (agent_start(io->agent, "WriteStdin", &req.base, 0, done, io, &e) < 0) {
+		process_io_stop_stdin(io);
 		unref(io);
 	}
-	return r;
 }
 
 static void send_in(struct process_io *io)
 {
-	(void)write_stdin(io, io->in.data + io->in.sent, io->in.len - io->in.sent, on_sent);
+	write_stdin(io, io->in.data + io->in.sent, io->in.len - io->in.sent, on_sent);
 }
 
-static void on_readable(void *arg, unsigned events)
+/* The end: an empty write is how the wire says it. On a terminal the end of the client's stream is
+ * not the end of the terminal, and an agent may take it for one. */
+static void end_in(struct process_io *io)
+{
+	process_io_stop_stdin(io);
+	if (!io->params.terminal)
+		write_stdin(io, NULL, 0, on_eof_sent);
+}
+
+static void on_input(void *arg)
 {
 	struct process_io *io = arg;
 	struct in_stream *s = &io->in;
 
-	if (!s->data && !(s->data = malloc(STDIN_CHUNK)))
-		return; /* asked again at the next turn */
-	ssize_t n = read(s->fd, s->data, STDIN_CHUNK);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+	s->data = malloc(STDIN_CHUNK);
+	ssize_t n = s->data ? s->from->ops->read(s->from, s->data, STDIN_CHUNK) : -ENOMEM;
 	if (n > 0) {
-		loop_io_set(s->watch, 0);
 		s->len = (size_t)n;
 		s->sent = 0;
 		send_in(io);
 		return;
 	}
-	/* The end: an empty write is how the wire says it. On a terminal the end of the client's
-	 * stream is not the end of the terminal, and an agent may take it for one. */
 	free(TAKE_PTR(s->data));
-	close_in(s);
-	if (!io->params.terminal)
-		(void)write_stdin(io, NULL, 0, on_eof_sent);
+	if (n == -EAGAIN) {
+		s->from->ops->watch(s->from);
+		return;
+	}
+	if (n < 0)
+		log_warn("input of %s ends early: %s", name_of(io), strerror((int)-n));
+	end_in(io);
 }
 
 void process_io_close_stdin(struct process_io *io)
 {
 	io->in.closed = true;
-	io->in.keep_fd = close_fd(io->in.keep_fd);
-}
-
-void process_io_stop_stdin(struct process_io *io)
-{
-	close_in(&io->in);
+	if (io->in.from)
+		io->in.from->ops->close(io->in.from);
 }
 
 /* ---- Opening ------------------------------------------------------------------------------ */
 
-/* The path in "path", "fifo://path", "file://path"; NULL for another scheme. */
-static const char *path_of(const char *uri)
+static void tell_opened(struct process_io *io, int r, const struct err *e)
 {
-	const char *scheme = strstr(uri, "://");
-	if (!scheme)
-		return uri;
-	if (strncmp(uri, "fifo://", 7) == 0 || strncmp(uri, "file://", 7) == 0)
-		return scheme + 3;
-	return NULL;
+	void (*opened)(void *arg, int r, const struct err *e) = TAKE_PTR(io->opened);
+
+	if (!opened)
+		return;
+	if (r == 0 && io->in.closed && io->in.from)
+		io->in.from->ops->close(io->in.from);
+	opened(io->opened_arg, r, e); /* may free it */
 }
 
-static int open_path(const char *what, const char *path, int flags, mode_t mode, struct err *e)
+static void adopt_out(struct out_stream *s)
 {
-	int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, mode);
-	return fd >= 0 ? fd : err_errno(e, -errno, "open %s %s", what, path);
+	if (!s->to)
+		return;
+	s->to->ready = on_room;
+	s->to->arg = s;
 }
 
-static bool is_fifo(const char *path)
+static void on_logger_ready(void *arg, int r, const struct err *e)
 {
-	struct stat st;
-	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
-}
+	struct process_io *io = arg;
 
-static int open_out(struct out_stream *s, const char *what, const char *uri, struct err *e)
-{
-	if (!uri[0])
-		return 0;
-	const char *path = path_of(uri);
-	if (!path)
-		return err_status(e, STATUS_UNIMPLEMENTED,
-				  "%s \"%s\": only paths, fifo:// and file:// are supported", what,
-				  uri);
-	/* A FIFO opens for writing without a wait only while somebody can read it: we can. */
-	bool fifo = is_fifo(path);
-	if (fifo) {
-		s->keep_fd = open_path(what, path, O_RDONLY, 0, e);
-		if (s->keep_fd < 0)
-			return s->keep_fd;
+	if (r == 0) {
+		logger_take(io->logger, &io->out.to, &io->errout.to);
+		adopt_out(&io->out);
+		adopt_out(&io->errout);
 	}
-	s->fd = open_path(what, path, fifo ? O_WRONLY : O_WRONLY | O_CREAT | O_APPEND, 0600, e);
-	if (s->fd < 0)
-		return s->fd;
-	int r = loop_io_new(s->io->params.loop, s->fd, 0, on_writable, s, &s->watch);
-	/* -EPERM: a regular file, which never blocks and cannot be watched */
-	return r < 0 && r != -EPERM ? err_errno(e, r, "watch %s %s", what, path) : 0;
+	tell_opened(io, r, e);
 }
 
-static int open_in(struct process_io *io, const char *uri, struct err *e)
+static int open_logger(struct process_io *io, struct err *e)
+{
+	const struct logger_params p = {
+		.loop = io->params.loop,
+		.workers = io->params.workers,
+		.uri = &io->out.uri,
+		.id = name_of(io), /* an exec's logger is told of the exec, as by containerd's */
+		.namespace = io->namespace,
+		.on_ready = on_logger_ready,
+		.arg = io,
+	};
+	return logger_new(&p, &io->logger, e);
+}
+
+static int open_out(struct out_stream *s, const char *what, struct err *e)
+{
+	struct loop *loop = s->io->params.loop;
+	int r = 0;
+
+	switch (s->uri.kind) {
+	case STDIO_PATH:
+		r = stdio_out_open_path(loop, what, s->uri.path, &s->to, e);
+		break;
+	case STDIO_FILE:
+		r = stdio_out_open_file(loop, what, s->uri.path, &s->to, e);
+		break;
+	case STDIO_NONE:
+	case STDIO_BINARY:
+	case STDIO_STREAM:
+		break;
+	}
+	adopt_out(s);
+	return r;
+}
+
+static int open_in(struct process_io *io, struct err *e)
 {
 	struct in_stream *s = &io->in;
-	if (!uri[0])
-		return 0;
-	const char *path = path_of(uri);
-	if (!path)
-		return err_status(e, STATUS_UNIMPLEMENTED,
-				  "stdin \"%s\": only paths and fifo:// are supported", uri);
-	s->path = strdup(path);
-	if (!s->path)
-		return err_set(e, -ENOMEM, "out of memory");
-	s->fd = open_path("stdin", path, O_RDONLY, 0, e);
-	if (s->fd < 0)
-		return s->fd;
-	int r = loop_io_new(io->params.loop, s->fd, 0, on_readable, io, &s->watch);
-	return r < 0 ? err_errno(e, r, "watch stdin %s", path) : 0;
+	int r = 0;
+
+	if (s->uri.kind == STDIO_PATH)
+		r = stdio_in_open_path(io->params.loop, s->uri.path, &s->from, e);
+	if (s->from) {
+		s->from->ready = on_input;
+		s->from->arg = io;
+	}
+	return r;
+}
+
+void process_io_open(struct process_io *io, void (*done)(void *arg, int r, const struct err *e),
+		     void *arg)
+{
+	struct err e = ERR_INIT;
+	bool logger = io->out.uri.kind == STDIO_BINARY;
+
+	io->opened = done;
+	io->opened_arg = arg;
+	int r = open_in(io, &e);
+	if (r == 0 && logger)
+		r = open_logger(io, &e);
+	if (r == 0 && !logger)
+		r = open_out(&io->out, "stdout", &e);
+	if (r == 0 && !logger)
+		r = open_out(&io->errout, "stderr", &e);
+	if (r < 0 || !logger)
+		tell_opened(io, r, &e);
+}
+
+/* ---- Making ------------------------------------------------------------------------------- */
+
+/* A logging binary takes both streams, so both must name the same, or stderr nothing. */
+static int check_binary(const struct process_io_params *p, const struct process_io *io,
+			struct err *e)
+{
+	bool out = io->out.uri.kind == STDIO_BINARY, errout = io->errout.uri.kind == STDIO_BINARY;
+
+	if (io->in.uri.kind == STDIO_BINARY || io->in.uri.kind == STDIO_FILE)
+		return err_status(
+			e, STATUS_UNIMPLEMENTED,
+			"stdin \"%.256s\": only a path, fifo:// or ttrpc+unix:// can give "
+			"input",
+			p->in);
+	if ((out || errout) && p->errout[0] && strcmp(p->out, p->errout) != 0)
+		return err_set(e, -EINVAL,
+			       "stderr \"%.256s\" must be empty or the same as stdout, because a "
+			       "logging binary takes both",
+			       p->errout);
+	return 0;
+}
+
+static int parse_uris(const struct process_io_params *p, struct process_io *io, struct err *e)
+{
+	int r = stdio_uri_parse("stdin", p->in, &io->in.uri, e);
+	if (r == 0)
+		r = stdio_uri_parse("stdout", p->out, &io->out.uri, e);
+	if (r == 0 && !p->terminal)
+		r = stdio_uri_parse("stderr", p->errout, &io->errout.uri, e);
+	return r < 0 ? r : check_binary(p, io, e);
 }
 
 int process_io_new(const struct process_io_params *p, struct process_io **ret, struct err *e)
@@ -334,20 +428,18 @@ int process_io_new(const struct process_io_params *p, struct process_io **ret, s
 		return err_set(e, -ENOMEM, "out of memory");
 	io->refs = 1;
 	io->params = *p;
-	io->in.fd = io->in.keep_fd = -EBADF;
-	io->out = (struct out_stream){io, "ReadStdout", .fd = -EBADF, .keep_fd = -EBADF};
-	io->errout = (struct out_stream){io, "ReadStderr", .fd = -EBADF, .keep_fd = -EBADF};
+	io->out = (struct out_stream){.io = io, .method = "ReadStdout"};
+	io->errout = (struct out_stream){.io = io, .method = "ReadStderr"};
 	io->errout.eof = p->terminal;
 	io->container_id = strdup(p->container_id);
 	io->exec_id = strdup(p->exec_id);
+	io->namespace = strdup(p->namespace);
 
-	int r = io->container_id && io->exec_id ? 0 : err_set(e, -ENOMEM, "out of memory");
+	int r = io->container_id && io->exec_id && io->namespace
+			? 0
+			: err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = open_in(io, p->in, e);
-	if (r == 0)
-		r = open_out(&io->out, "stdout", p->out, e);
-	if (r == 0 && !p->terminal)
-		r = open_out(&io->errout, "stderr", p->errout, e);
+		r = parse_uris(p, io, e);
 	if (r < 0) {
 		process_io_free(io);
 		return r;
@@ -356,33 +448,74 @@ int process_io_new(const struct process_io_params *p, struct process_io **ret, s
 	return 0;
 }
 
-/*
- * From its start on, the process' input ends only when CloseIO says so: a client that detaches must
- * not end it, so a write end of ours keeps it open. But a client that came, wrote and left before
- * the start had nothing to detach from: that was all of the input. (ctr 1.6 never sends CloseIO
- * then.) The kernel tells by POLLHUP: there was a writer since we opened, and there is none now.
- */
-static void keep_stdin_open(struct in_stream *s)
+void process_io_start(struct process_io *io, struct agent *agent)
 {
-	struct pollfd pfd = {.fd = s->fd, .events = POLLIN};
-
-	if (s->closed || (poll(&pfd, 1, 0) > 0 && (pfd.revents & POLLHUP)))
-		return;
-	s->keep_fd = open(s->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-}
-
-void process_io_start(struct process_io *io)
-{
-	if (io->in.fd >= 0)
-		keep_stdin_open(&io->in);
+	io->agent = agent;
+	io->started = true;
+	io->in.open = true;
+	if (io->in.from)
+		io->in.from->ops->start(io->in.from);
 	read_more(&io->out);
 	if (!io->params.terminal)
 		read_more(&io->errout);
-	if (io->in.watch)
-		loop_io_set(io->in.watch, LOOP_READ);
-	else if (!io->params.terminal)
-		/* no standard input was given: the process reads end of file, not for ever */
-		(void)write_stdin(io, NULL, 0, on_eof_sent);
+	if (io->in.from)
+		io->in.from->ops->watch(io->in.from);
+	else
+		end_in(io); /* no standard input was given: it reads end of file, not for ever */
+}
+
+/* ---- The end ------------------------------------------------------------------------------ */
+
+static void free_ends(struct process_io *io)
+{
+	process_io_stop_stdin(io);
+	stdio_out_free(TAKE_PTR(io->out.to));
+	stdio_out_free(TAKE_PTR(io->errout.to));
+	free_data(&io->out);
+	free_data(&io->errout);
+}
+
+static void on_logger_ended(void *arg)
+{
+	struct process_io *io = arg;
+	void (*ended)(void *arg) = TAKE_PTR(io->ended);
+
+	ended(io->ended_arg); /* may free it */
+}
+
+static void finish_drain(struct process_io *io)
+{
+	if (io->drain_timer)
+		loop_timer_stop(io->drain_timer);
+	/* what still comes in is dropped */
+	io->out.eof = io->errout.eof = io->reported = true;
+	free_ends(io);
+	if (io->logger)
+		logger_end(io->logger, on_logger_ended, io);
+	else
+		on_logger_ended(io);
+}
+
+static void on_drain_timeout(void *arg)
+{
+	struct process_io *io = arg;
+
+	if (io->out.data || io->errout.data)
+		log_warn("output of %s was not taken by its reader and is lost", name_of(io));
+	finish_drain(io);
+}
+
+void process_io_end(struct process_io *io, void (*done)(void *arg), void *arg)
+{
+	io->ended = done;
+	io->ended_arg = arg;
+	if (!io->started || process_io_is_drained(io) ||
+	    loop_timer_new(io->params.loop, on_drain_timeout, io, &io->drain_timer) < 0) {
+		finish_drain(io);
+		return;
+	}
+	io->drain_deadline = time_deadline(DRAIN_TOTAL_MS);
+	loop_timer_start(io->drain_timer, DRAIN_IDLE_MS);
 }
 
 void process_io_free(struct process_io *io)
@@ -390,10 +523,13 @@ void process_io_free(struct process_io *io)
 	if (!io)
 		return;
 	io->closed = true;
-	close_in(&io->in);
-	close_out(&io->out);
-	close_out(&io->errout);
-	io->out.keep_fd = close_fd(io->out.keep_fd);
-	io->errout.keep_fd = close_fd(io->errout.keep_fd);
+	io->opened = NULL;
+	io->ended = NULL;
+	free_ends(io);
+	logger_free(TAKE_PTR(io->logger));
+	loop_timer_free(TAKE_PTR(io->drain_timer));
+	stdio_uri_free(&io->in.uri);
+	stdio_uri_free(&io->out.uri);
+	stdio_uri_free(&io->errout.uri);
 	unref(io);
 }

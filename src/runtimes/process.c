@@ -12,9 +12,6 @@
 
 #include <string.h>
 
-/* How long a Delete waits for output that no reader takes. */
-#define DRAIN_TIMEOUT_MS 2000
-
 /* How long a SIGKILL that nobody here sent waits for the news that memory ran out. The agent's
  * answer to GetOOMEvent is on its way by then. */
 #define OOM_TIMEOUT_MS 1000
@@ -68,7 +65,6 @@ void process_unref(struct process *p)
 	if (!p || --p->refs > 0)
 		return;
 	process_io_free(p->io);
-	loop_timer_free(p->drain_timer);
 	loop_timer_free(p->held);
 	oci_arena_free(p->arena);
 	free(p->exec_id);
@@ -209,16 +205,6 @@ static void wait_in_guest(struct process *p)
 
 /* ---- Output --------------------------------------------------------------------------------- */
 
-static void finish_drain(struct process *p)
-{
-	task_done_fn done = p->drained;
-	if (!done)
-		return;
-	p->drained = NULL;
-	loop_timer_free(TAKE_PTR(p->drain_timer));
-	process_answer(p, done, p->drained_arg);
-}
-
 static void on_drained(void *arg)
 {
 	struct process *p = arg;
@@ -226,43 +212,53 @@ static void on_drained(void *arg)
 	process_ref(p);
 	if (p->container->rt->status == SANDBOX_UP)
 		wait_in_guest(p);
-	finish_drain(p);
 	process_unref(p);
 }
 
-static void on_drain_timeout(void *arg)
+static void on_io_ended(void *arg)
 {
 	struct process *p = arg;
+	struct runtime *rt = p->container->rt;
+	task_done_fn done = TAKE_PTR(p->drained);
 
-	log_warn("output of \"%s\" of container %s was not taken by its reader and is lost",
-		 p->exec_id, p->container->res.id);
 	process_ref(p);
-	finish_drain(p);
+	process_answer(p, done, p->drained_arg);
 	process_unref(p);
+	runtime_job_done(rt);
 }
 
 void process_when_drained(struct process *p, task_done_fn done, void *arg)
 {
-	bool flowing = p->io && p->waiting && !process_io_is_drained(p->io) &&
-		       p->container->rt->status == SANDBOX_UP;
-	if (!flowing || p->drained ||
-	    loop_timer_new(p->container->rt->params.loop, on_drain_timeout, p, &p->drain_timer) <
-		    0) {
+	if (!p->io) {
 		process_answer(p, done, arg);
 		return;
 	}
 	p->drained = done;
 	p->drained_arg = arg;
-	loop_timer_start(p->drain_timer, DRAIN_TIMEOUT_MS);
+	p->container->rt->in_flight++; /* a shutdown waits for it */
+	process_io_end(p->io, on_io_ended, p);
 }
 
-int process_open_io(struct process *p, struct err *e)
+static void on_io_opened(void *arg, int r, const struct err *e)
 {
+	struct process *p = arg;
+	void (*opened)(void *arg, int r, const struct err *e) = TAKE_PTR(p->opened);
+
+	if (r < 0)
+		process_io_free(TAKE_PTR(p->io));
+	opened(p->opened_arg, r, e);
+}
+
+void process_open_io(struct process *p, void (*done)(void *arg, int r, const struct err *e),
+		     void *arg)
+{
+	struct err e = ERR_INIT;
 	const struct process_io_params params = {
 		.loop = p->container->rt->params.loop,
-		.agent = sandbox_agent(p->container->rt->sandbox),
+		.workers = p->container->rt->params.workers,
 		.container_id = p->container->res.id,
 		.exec_id = p->exec_id,
+		.namespace = p->container->rt->params.namespace,
 		.in = p->in,
 		.out = p->out,
 		.errout = p->errout,
@@ -270,16 +266,23 @@ int process_open_io(struct process *p, struct err *e)
 		.on_drained = on_drained,
 		.arg = p,
 	};
-	int r = process_io_new(&params, &p->io, e);
-	if (r == 0 && p->close_stdin)
+	int r = process_io_new(&params, &p->io, &e);
+	if (r < 0) {
+		done(arg, r, &e);
+		return;
+	}
+	if (p->close_stdin)
 		process_io_close_stdin(p->io);
-	return r;
+	p->opened = done;
+	p->opened_arg = arg;
+	process_io_open(p->io, on_io_opened, p);
 }
 
 void process_started(struct process *p)
 {
 	p->status = TASK_RUNNING;
-	process_io_start(p->io);
-	if (agent_features(sandbox_agent(p->container->rt->sandbox))->early_wait)
+	struct agent *agent = sandbox_agent(p->container->rt->sandbox);
+	process_io_start(p->io, agent);
+	if (agent_features(agent)->early_wait)
 		wait_in_guest(p);
 }

@@ -196,13 +196,26 @@ static void create_on_worker(void *arg)
 		log_error("out of memory: the creation of container %s is not answered", res->id);
 }
 
+static void on_io_opened(void *arg, int r, const struct err *e)
+{
+	struct create_job *j = arg;
+
+	/* once a worker has it, it is not ours to look at */
+	if (r == 0 && worker_pool_run(j->rt->params.workers, create_on_worker, j) == 0)
+		return;
+	j->r = r;
+	if (r < 0)
+		j->e = *e;
+	else
+		j->r = err_set(&j->e, -ENOMEM, "out of memory");
+	create_done(j);
+}
+
+/* Streams first: what is wrong with them is known at once, and nothing has been made then. */
 static void submit(struct create_job *j)
 {
 	j->rt->in_flight++;
-	if (worker_pool_run(j->rt->params.workers, create_on_worker, j) < 0) {
-		j->r = err_set(&j->e, -ENOMEM, "out of memory");
-		create_done(j);
-	}
+	process_open_io(j->container->init, on_io_opened, j);
 }
 
 /* The sandbox is decided: those that waited for it go on, or fail as it did. */
@@ -249,8 +262,6 @@ static void create_done(void *arg)
 
 	if (j->boots)
 		after_boot(j);
-	if (j->r == 0)
-		j->r = process_open_io(c->init, &j->e);
 	if (j->r == 0) {
 		c->init->status = TASK_CREATED;
 		runtime_save(rt);

@@ -76,6 +76,7 @@ struct runtime_params {
 	struct loop *loop;
 	struct worker_pool *workers;
 	const char *sandbox_id; /* borrowed */
+	const char *namespace;	/* containerd's; borrowed */
 	bool debug;
 	/** Something happened to a task. @rootfs only with TASK_EVENT_CREATE. Loop thread. */
 	void (*on_event)(void *arg, enum task_event_type type, const struct task_state *state,

@@ -217,23 +217,74 @@ static void start_init(struct process *p, task_done_fn done, void *arg)
 	call_agent(p, "StartContainer", &req.base, finish_start, done, arg);
 }
 
-static int start_exec(struct process *p, task_done_fn done, void *arg, struct err *e)
+/* An exec whose streams are being opened. */
+struct exec_start {
+	struct process *process; /* referenced */
+	Grpc__Process *message;
+	task_done_fn done;
+	void *arg;
+};
+
+static void exec_start_free(struct exec_start *s)
 {
-	Grpc__ExecProcessRequest req = GRPC__EXEC_PROCESS_REQUEST__INIT;
-	int r = oci_process_to_proto(p->spec, &req.process, e);
-	if (r == 0)
-		r = process_open_io(p, e);
-	if (r == 0) {
+	grpc__process__free_unpacked(s->message, NULL);
+	process_unref(s->process);
+	free(s);
+}
+
+/* What may have happened while a logging binary got ready. */
+static int check_exec(const struct process *p, struct err *e)
+{
+	int r = check_sandbox(p->container->rt, e);
+	if (r == 0 && p->status != TASK_STARTING)
+		r = wrong_status(p, "created", e);
+	if (r == 0 && !is_alive(p->container->init))
+		r = wrong_status(p->container->init, "running", e);
+	return r;
+}
+
+static void on_exec_io(void *arg, int r, const struct err *e)
+{
+	struct exec_start *s = arg;
+	struct process *p = s->process;
+	struct runtime *rt = p->container->rt;
+	struct err outcome = e ? *e : ERR_INIT;
+
+	if (r == 0 && (r = check_exec(p, &outcome)) < 0)
+		process_io_free(TAKE_PTR(p->io));
+	if (r < 0) {
+		if (p->status == TASK_STARTING)
+			p->status = TASK_CREATED;
+		refuse(s->done, s->arg, &outcome);
+	} else {
+		Grpc__ExecProcessRequest req = GRPC__EXEC_PROCESS_REQUEST__INIT;
 		req.container_id = p->container->res.id;
 		req.exec_id = p->exec_id;
-		call_agent(p, "ExecProcess", &req.base, finish_start, done, arg);
+		req.process = s->message;
+		call_agent(p, "ExecProcess", &req.base, finish_start, s->done, s->arg);
 		/* an exec runs once: what it was made from is not needed any more */
 		oci_arena_free(TAKE_PTR(p->arena));
 		p->spec = NULL;
 	}
-	if (req.process)
-		grpc__process__free_unpacked(req.process, NULL);
-	return r;
+	exec_start_free(s);
+	runtime_job_done(rt);
+}
+
+static int start_exec(struct process *p, task_done_fn done, void *arg, struct err *e)
+{
+	Grpc__Process *message;
+	int r = oci_process_to_proto(p->spec, &message, e);
+	if (r < 0)
+		return r;
+	struct exec_start *s = malloc(sizeof *s);
+	if (!s) {
+		grpc__process__free_unpacked(message, NULL);
+		return err_set(e, -ENOMEM, "out of memory");
+	}
+	*s = (struct exec_start){process_ref(p), message, done, arg};
+	p->container->rt->in_flight++; /* a shutdown waits for it */
+	process_open_io(p, on_exec_io, s);
+	return 0;
 }
 
 void runtime_start(struct runtime *rt, const char *id, const char *exec_id, task_done_fn done,
@@ -598,10 +649,9 @@ int runtime_close_stdin(struct runtime *rt, const char *id, const char *exec_id,
 	struct process *p = runtime_find_process(rt, id, exec_id, e);
 	if (!p)
 		return -ENOENT;
+	p->close_stdin = true; /* an exec's streams are opened at its start */
 	if (p->io)
 		process_io_close_stdin(p->io);
-	else if (!process_is_init(p))
-		p->close_stdin = true; /* its streams are opened at its start */
 	return 0;
 }
 

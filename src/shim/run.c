@@ -173,6 +173,7 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 		.loop = s->loop,
 		.workers = s->workers,
 		.sandbox_id = c->id,
+		.namespace = c->namespace,
 		.debug = c->debug,
 		.on_event = task_service_on_event,
 		.arg = &s->task,

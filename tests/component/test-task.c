@@ -111,6 +111,7 @@ static int setup(void **state)
 	const struct runtime_params params = {.loop = f->loop,
 					      .workers = f->workers,
 					      .sandbox_id = f->sid,
+					      .namespace = "ns1",
 					      .on_event = on_event,
 					      .arg = &f->task};
 	assert_int_equal(runtime_new(&params, &f->task.runtime), 0);

@@ -21,6 +21,7 @@ struct fake_process {
 	char id[128], exec_id[128], what[64];
 	bool started, ended, hold;
 	int status;
+	size_t flood, flooded;
 	struct buf out;
 	struct rpc_call *wait, *read_out, *read_err;
 };
@@ -127,9 +128,26 @@ static void reply_data(struct rpc_call *call, const char *data, size_t len)
 	rpc_call_reply(call, &response.base);
 }
 
+static void reply_flood(struct fake_process *p)
+{
+	const Grpc__ReadStreamRequest *req = (const void *)rpc_call_request(p->read_out);
+	size_t n = p->flood - p->flooded;
+	n = n < req->len ? n : req->len;
+	char *data = malloc(n);
+	for (size_t i = 0; data && i < n; i++)
+		data[i] = (char)fake_agent_byte(p->flooded + i);
+	p->flooded += n;
+	reply_data(TAKE_PTR(p->read_out), data, n);
+	free(data);
+}
+
 /* Answers what can be answered by now. */
 static void progress(struct fake_agent *f, struct fake_process *p)
 {
+	if (p->read_out && p->started && p->flooded < p->flood) {
+		reply_flood(p);
+		p->ended = p->flooded == p->flood;
+	}
 	if (p->read_out && p->out.len > 0) {
 		reply_data(TAKE_PTR(p->read_out), p->out.data, p->out.len);
 		buf_clear(&p->out);
@@ -172,6 +190,8 @@ static int add(struct fake_agent *f, const char *id, const char *exec_id,
 	if (process && process->n_args > 1) {
 		if (strcmp(what, "exit") == 0)
 			p->status = atoi(process->args[1]);
+		else if (strcmp(what, "flood") == 0)
+			p->flood = strtoul(process->args[1], NULL, 10);
 		else
 			buf_puts(&p->out, process->args[1]);
 	}

@@ -12,6 +12,7 @@
  *	hold TEXT      writes TEXT, ends with 0, but its streams never end
  *	oom            runs out of memory at once: the event is told, then its end with 137
  *	oom-late       the same, but the event is told some time after the end
+ *	flood N        writes N bytes, byte i being fake_agent_byte(i), then ends with 0
  */
 #pragma once
 
@@ -32,6 +33,11 @@ unsigned fake_agent_calls(struct fake_agent *f, const char *method);
 void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size);
 /** What its health check answers from now on; at first it is well. Any thread. */
 void fake_agent_set_health(struct fake_agent *f, bool well);
+/** What "flood" writes at a place. */
+static inline unsigned char fake_agent_byte(size_t i)
+{
+	return (unsigned char)(i * 7 + (i >> 8) + (i >> 16));
+}
 /** Ends all connections, as a machine that dies does. Any thread. */
 void fake_agent_hang_up(struct fake_agent *f);
 /** From now on no health check is answered; the rest is. Any thread. */

@@ -1,0 +1,724 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process' streams between real FIFOs, files and logging binaries on one side, and the fake agent
+ * on the other. The loop runs on a thread of its own; the test is containerd and its clients.
+ */
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "io/testing.h"
+#include "runtimes/process-io.h"
+#include "tests/fakes/agent.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/testing.h"
+
+#define PATIENCE_MS 60000
+#define EXECS 4
+
+struct stream {
+	struct fixture *f;
+	struct process_io *io;
+	struct process_io_params params;
+	sem_t opened, drained, ended;
+	int r;
+	struct err e;
+};
+
+struct fixture {
+	char dir[64], socket[96];
+	struct loop *loop;
+	pthread_t thread;
+	struct worker_pool *workers;
+	struct fake_agent *fake;
+	struct agent *agent;
+	struct stream s[EXECS];
+};
+
+/* ---- Fixture --------------------------------------------------------------------------------- */
+
+static int dial(void *arg, uint32_t port, uint64_t timeout_ms, struct err *e)
+{
+	struct fixture *f = arg;
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	(void)snprintf(a.sun_path, sizeof a.sun_path, "%s", f->socket);
+	if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static bool no_pause(void *arg, unsigned ms)
+{
+	return true;
+}
+
+static void on_close(void *arg)
+{
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof *f);
+	struct err e = ERR_INIT;
+
+	*state = f;
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)snprintf(f->dir, sizeof f->dir, "/tmp/test-io.XXXXXX");
+	assert_non_null(mkdtemp(f->dir));
+	(void)snprintf(f->socket, sizeof f->socket, "%s/agent.sock", f->dir);
+	assert_int_equal(loop_new(&f->loop), 0);
+	assert_int_equal(worker_pool_new(1, 0, &f->workers), 0);
+	assert_int_equal(fake_agent_new(f->loop, f->socket, true, &f->fake), 0);
+	assert_int_equal(testing_loop_start(f->loop, &f->thread), 0);
+	const struct agent_params params = {.loop = f->loop,
+					    .dial = dial,
+					    .pause = no_pause,
+					    .on_close = on_close,
+					    .arg = f,
+					    .connect_timeout_ms = PATIENCE_MS,
+					    .call_timeout_ms = PATIENCE_MS};
+	assert_int_equal(agent_connect(&params, &f->agent, &e), 0);
+	assert_int_equal(agent_get_features(f->agent, &e), 0);
+	return 0;
+}
+
+struct posted {
+	void (*fn)(void *arg);
+	void *arg;
+	sem_t done;
+};
+
+static void run_posted(void *arg)
+{
+	struct posted *p = arg;
+	p->fn(p->arg);
+	(void)sem_post(&p->done);
+}
+
+/* Runs fn(arg) on the loop thread and waits for it. */
+static void on_loop(struct fixture *f, void (*fn)(void *arg), void *arg)
+{
+	struct posted p = {.fn = fn, .arg = arg};
+
+	assert_int_equal(sem_init(&p.done, 0, 0), 0);
+	assert_int_equal(loop_post(f->loop, run_posted, &p), 0);
+	while (sem_wait(&p.done) < 0)
+		;
+	(void)sem_destroy(&p.done);
+}
+
+static void free_stream(void *arg)
+{
+	struct stream *s = arg;
+	process_io_free(TAKE_PTR(s->io));
+}
+
+static void free_agent(void *arg)
+{
+	struct fixture *f = arg;
+	agent_free(f->agent);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < EXECS; i++)
+		on_loop(f, free_stream, &f->s[i]);
+	on_loop(f, free_agent, f);
+	loop_stop(f->loop);
+	pthread_join(f->thread, NULL);
+	worker_pool_free(f->workers);
+	fake_agent_free(f->fake);
+	loop_free(f->loop);
+	assert_int_equal(remove_tree(f->dir), 0);
+	free(f);
+	return 0;
+}
+
+static bool comes(sem_t *sem, unsigned ms)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	int r;
+	while ((r = sem_timedwait(sem, &until)) < 0 && errno == EINTR)
+		;
+	return r == 0;
+}
+
+/* ---- A process and its streams -----------------------------------------------------------------
+ */
+
+static void call(struct fixture *f, const char *method, const void *message)
+{
+	struct err e = ERR_INIT;
+	if (agent_call(f->agent, method, message, NULL, &e) < 0)
+		fail_msg("%s: %s", method, e.text);
+}
+
+/* The guest's half: exec @id of container c does @what. It begins before anybody reads. */
+static void run_in_guest(struct fixture *f, const char *id, const char *what, const char *word)
+{
+	Grpc__ExecProcessRequest req = GRPC__EXEC_PROCESS_REQUEST__INIT;
+	Grpc__Process process = GRPC__PROCESS__INIT;
+	char *args[] = {(char *)what, (char *)word};
+
+	req.container_id = "c1";
+	req.exec_id = (char *)id;
+	process.args = args;
+	process.n_args = 2;
+	req.process = &process;
+	call(f, "ExecProcess", &req);
+}
+
+static void on_drained(void *arg)
+{
+	struct stream *s = arg;
+	(void)sem_post(&s->drained);
+}
+
+static void on_opened(void *arg, int r, const struct err *e)
+{
+	struct stream *s = arg;
+
+	s->r = r;
+	if (r < 0)
+		s->e = *e;
+	(void)sem_post(&s->opened);
+}
+
+static void open_stream(void *arg)
+{
+	struct stream *s = arg;
+
+	s->e = ERR_INIT;
+	s->r = process_io_new(&s->params, &s->io, &s->e);
+	if (s->r < 0)
+		(void)sem_post(&s->opened);
+	else
+		process_io_open(s->io, on_opened, s);
+}
+
+static void start_stream(void *arg)
+{
+	struct stream *s = arg;
+	process_io_start(s->io, s->f->agent);
+}
+
+static void on_ended(void *arg)
+{
+	struct stream *s = arg;
+	(void)sem_post(&s->ended);
+}
+
+static void end_stream(void *arg)
+{
+	struct stream *s = arg;
+	process_io_end(s->io, on_ended, s);
+}
+
+static void close_stdin(void *arg)
+{
+	struct stream *s = arg;
+	process_io_close_stdin(s->io);
+}
+
+/* Returns what opening said. */
+static int open_io(struct fixture *f, unsigned i, const char *in, const char *out,
+		   const char *errout)
+{
+	static const char *const ids[EXECS] = {"e0", "e1", "e2", "e3"};
+	struct stream *s = &f->s[i];
+
+	s->f = f;
+	s->params = (struct process_io_params){.loop = f->loop,
+					       .workers = f->workers,
+					       .container_id = "c1",
+					       .exec_id = ids[i],
+					       .namespace = "ns1",
+					       .in = in,
+					       .out = out,
+					       .errout = errout,
+					       .on_drained = on_drained,
+					       .arg = s};
+	(void)sem_init(&s->opened, 0, 0);
+	(void)sem_init(&s->drained, 0, 0);
+	(void)sem_init(&s->ended, 0, 0);
+	on_loop(f, open_stream, s);
+	assert_true(comes(&s->opened, PATIENCE_MS));
+	return s->r;
+}
+
+static void start(struct fixture *f, unsigned i, const char *what, const char *word)
+{
+	run_in_guest(f, f->s[i].params.exec_id, what, word);
+	on_loop(f, start_stream, &f->s[i]);
+}
+
+static void end(struct fixture *f, unsigned i)
+{
+	on_loop(f, end_stream, &f->s[i]);
+	assert_true(comes(&f->s[i].ended, PATIENCE_MS));
+}
+
+struct fifo {
+	char path[128];
+};
+
+static struct fifo make_fifo(struct fixture *f, const char *name)
+{
+	struct fifo o;
+	(void)snprintf(o.path, sizeof o.path, "%s/%s", f->dir, name);
+	assert_int_equal(mkfifo(o.path, 0600), 0);
+	return o;
+}
+
+static int open_fifo(const struct fifo *o, int flags)
+{
+	int fd = open(o->path, flags | O_NONBLOCK | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_set_nonblock(fd, false), 0);
+	return fd;
+}
+
+/* Reads at most @max bytes of a flood that has come to *@at, until its end. */
+static void read_flood(int fd, size_t *at, size_t max)
+{
+	unsigned char buf[16384];
+
+	while (max > 0) {
+		struct pollfd pfd = {.fd = fd, .events = POLLIN};
+		assert_int_equal(poll(&pfd, 1, PATIENCE_MS), 1);
+		ssize_t n = read(fd, buf, max < sizeof buf ? max : sizeof buf);
+		assert_true(n >= 0);
+		if (n == 0)
+			return;
+		for (ssize_t i = 0; i < n; i++, (*at)++)
+			if (buf[i] != fake_agent_byte(*at))
+				fail_msg("byte %zu is wrong", *at);
+		max -= (size_t)n;
+	}
+}
+
+static void write_all(int fd, size_t from, size_t len)
+{
+	unsigned char buf[16384];
+
+	while (len > 0) {
+		size_t n = len < sizeof buf ? len : sizeof buf;
+		for (size_t i = 0; i < n; i++)
+			buf[i] = fake_agent_byte(from + i);
+		assert_int_equal(fd_write_all(fd, buf, n), 0);
+		from += n;
+		len -= n;
+	}
+}
+
+/* ---- FIFOs: output --------------------------------------------------------------------------- */
+
+#define MIB (1u << 20)
+
+static void output_waits_for_a_reader_that_comes_late(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+	size_t at = 0;
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "flood", "3145728");
+	assert_false(comes(&f->s[0].drained, 200));
+	int fd = open_fifo(&o, O_RDONLY);
+	read_flood(fd, &at, SIZE_MAX);
+	assert_int_equal(at, 3 * MIB);
+	close(fd);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	end(f, 0);
+}
+
+static void a_reader_may_go_and_come_back(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+	size_t at = 0;
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "flood", "3145728");
+	for (unsigned i = 0; i < 5; i++) {
+		int fd = open_fifo(&o, O_RDONLY);
+		read_flood(fd, &at, 300001);
+		close(fd);
+	}
+	assert_int_equal(at, 5 * 300001);
+	int fd = open_fifo(&o, O_RDONLY);
+	read_flood(fd, &at, SIZE_MAX);
+	assert_int_equal(at, 3 * MIB);
+	close(fd);
+	end(f, 0);
+}
+
+static void a_short_output_outlives_its_writer(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+	char text[32];
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "print", "the last byte");
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	int fd = open_fifo(&o, O_RDONLY); /* the first reader, after the end, before the deletion */
+	assert_int_equal(read(fd, text, sizeof text), 13);
+	assert_memory_equal(text, "the last byte", 13);
+	assert_int_equal(read(fd, text, sizeof text), 0);
+	close(fd);
+	end(f, 0);
+}
+
+static void a_reader_that_never_comes_delays_only_the_deletion(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "flood", "3145728");
+	uint64_t before = time_now_ms();
+	end(f, 0);
+	assert_true(time_now_ms() - before < 30000);
+	/* one reply was held, and nothing more was asked for */
+	assert_int_equal(fake_agent_calls(f->fake, "ReadStdout"), 1);
+}
+
+static void a_slow_reader_is_waited_for_while_it_reads(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+	size_t at = 0;
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "flood", "2097152");
+	int fd = open_fifo(&o, O_RDONLY);
+	on_loop(f, end_stream, &f->s[0]);
+	/* longer in total than it may pause once */
+	for (unsigned i = 0; i < 3; i++) {
+		assert_false(comes(&f->s[0].ended, 900));
+		read_flood(fd, &at, 400000);
+	}
+	read_flood(fd, &at, SIZE_MAX);
+	assert_int_equal(at, 2 * MIB);
+	assert_true(comes(&f->s[0].ended, PATIENCE_MS));
+	close(fd);
+}
+
+static void full_pipes_stop_only_their_own_process(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o[EXECS];
+	char name[8];
+	size_t at = 0;
+
+	for (unsigned i = 0; i < EXECS; i++) {
+		(void)snprintf(name, sizeof name, "o%u", i);
+		o[i] = make_fifo(f, name);
+		assert_int_equal(open_io(f, i, "", o[i].path, ""), 0);
+		start(f, i, "flood", "3145728");
+	}
+	int fd = open_fifo(&o[EXECS - 1], O_RDONLY);
+	read_flood(fd, &at, SIZE_MAX);
+	assert_int_equal(at, 3 * MIB);
+	close(fd);
+	assert_true(comes(&f->s[EXECS - 1].drained, PATIENCE_MS));
+	for (unsigned i = 0; i + 1 < EXECS; i++)
+		assert_false(comes(&f->s[i].drained, 10));
+	/* and the others are whole, later */
+	at = 0;
+	fd = open_fifo(&o[0], O_RDONLY);
+	read_flood(fd, &at, SIZE_MAX);
+	assert_int_equal(at, 3 * MIB);
+	close(fd);
+}
+
+static void a_stream_that_never_ends_does_not_stop_a_deletion(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo o = make_fifo(f, "out");
+	char text[32];
+	int fd = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, "", o.path, ""), 0);
+	start(f, 0, "hold", "written before");
+	assert_int_equal(read(fd, text, sizeof text), 14);
+	end(f, 0);
+	assert_int_equal(read(fd, text, sizeof text), 0); /* the reader learns of the end */
+	close(fd);
+}
+
+/* ---- FIFOs: input ------------------------------------------------------------------------------
+ */
+
+static void input_from_a_writer_that_comes_late(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	char text[32];
+	int out = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, in.path, o.path, ""), 0);
+	start(f, 0, "cat", "");
+	assert_false(comes(&f->s[0].drained, 100)); /* no writer is not the end */
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = open_fifo(&in, O_WRONLY);
+		assert_int_equal(write(fd, "hello", 5), 5);
+		close(fd); /* neither is one that leaves */
+		assert_int_equal(read(out, text, sizeof text), 5);
+	}
+	on_loop(f, close_stdin, &f->s[0]);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	assert_int_equal(read(out, text, sizeof text), 0);
+	close(out);
+}
+
+static void close_io_before_the_start_keeps_what_was_written(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	char text[32];
+	int out = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, in.path, o.path, ""), 0);
+	int fd = open_fifo(&in, O_WRONLY);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	on_loop(f, close_stdin, &f->s[0]);
+	start(f, 0, "cat", "");
+	assert_int_equal(read(out, text, sizeof text), 5);
+	assert_int_equal(write(fd, "more", 4), 4); /* who still writes is still heard */
+	assert_int_equal(read(out, text, sizeof text), 4);
+	close(fd);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	close(out);
+}
+
+static void close_io_without_a_writer_is_the_end(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in");
+
+	assert_int_equal(open_io(f, 0, in.path, "", ""), 0);
+	on_loop(f, close_stdin, &f->s[0]);
+	start(f, 0, "cat", "");
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+}
+
+static void a_client_that_was_there_before_the_start_has_said_all(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	char text[32];
+	int out = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, in.path, o.path, ""), 0);
+	int fd = open_fifo(&in, O_WRONLY);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	close(fd);
+	start(f, 0, "cat", "");
+	assert_int_equal(read(out, text, sizeof text), 5);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	close(out);
+}
+
+struct writing {
+	const struct fifo *to;
+	size_t len;
+};
+
+static void *write_on_thread(void *arg)
+{
+	struct writing *w = arg;
+	int fd = open_fifo(w->to, O_WRONLY);
+	write_all(fd, 0, w->len);
+	close(fd);
+	return NULL;
+}
+
+static void much_input_comes_through_whole(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	struct writing w = {&in, 8 * MIB};
+	pthread_t thread;
+	size_t at = 0;
+	int out = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, in.path, o.path, ""), 0);
+	start(f, 0, "cat", "");
+	assert_int_equal(pthread_create(&thread, NULL, write_on_thread, &w), 0);
+	read_flood(out, &at, 8 * MIB);
+	pthread_join(thread, NULL);
+	on_loop(f, close_stdin, &f->s[0]);
+	read_flood(out, &at, SIZE_MAX);
+	assert_int_equal(at, 8 * MIB);
+	close(out);
+}
+
+/* ---- Files and logging binaries ----------------------------------------------------------------
+ */
+
+static void assert_content(const char *path, const char *want)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &b), 0);
+	assert_string_equal(b.data, want);
+}
+
+static void a_file_is_made_and_appended_to(void **state)
+{
+	struct fixture *f = *state;
+	char uri[160], path[160];
+	struct stat st;
+	mode_t mask = umask(022);
+
+	(void)snprintf(uri, sizeof uri, "file://%s/a%%20b/c/log", f->dir);
+	(void)snprintf(path, sizeof path, "%s/a b/c/log", f->dir);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(open_io(f, i, "", uri, uri), 0);
+		start(f, i, "print", "line\n");
+		assert_true(comes(&f->s[i].drained, PATIENCE_MS));
+		end(f, i);
+	}
+	assert_content(path, "line\nline\n");
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0644);
+	umask(mask);
+}
+
+static void a_path_that_is_missing_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	char path[160];
+
+	(void)snprintf(path, sizeof path, "%s/nope", f->dir);
+	assert_int_equal(open_io(f, 0, "", path, ""), -ENOENT);
+	assert_non_null(strstr(f->s[0].e.text, "stdout"));
+	assert_non_null(strstr(f->s[0].e.text, path));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(open_io(f, 1, path, "", ""), -ENOENT);
+	assert_int_equal(open_io(f, 2, "", "gopher://x", ""), -EOPNOTSUPP);
+	assert_int_equal(open_io(f, 3, "", "", "binary:///bin/true"), -EINVAL);
+}
+
+static const char *make_logger(struct fixture *f, const char *script, char *uri, size_t size)
+{
+	char path[128], text[512];
+
+	(void)snprintf(path, sizeof path, "%s/logger", f->dir);
+	int n = snprintf(text, sizeof text, "#!/bin/sh\ncd %s\n%s\n", f->dir, script);
+	assert_int_equal(file_replace(path, text, (size_t)n, 0755), 0);
+	(void)snprintf(uri, size, "binary://%s?k=v", path);
+	return uri;
+}
+
+static void a_logging_binary_gets_all_and_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	char uri[160], path[160];
+
+	make_logger(f,
+		    "exec 5>&-\necho \"$1 $2 $CONTAINER_ID $CONTAINER_NAMESPACE\" >log\n"
+		    "cat <&3 >>log\nsleep 0.3\necho . >>log",
+		    uri, sizeof uri);
+	assert_int_equal(open_io(f, 0, "", uri, uri), 0);
+	start(f, 0, "print", "output");
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	end(f, 0);
+	(void)snprintf(path, sizeof path, "%s/log", f->dir);
+	assert_content(path, "k v e0 ns1\noutput.\n");
+}
+
+static void a_logging_binary_takes_input_from_elsewhere(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in");
+	char uri[160], path[160];
+
+	make_logger(f, "exec 5>&-\ncat <&3 >log", uri, sizeof uri);
+	assert_int_equal(open_io(f, 0, in.path, uri, ""), 0);
+	int fd = open_fifo(&in, O_WRONLY);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	close(fd);
+	start(f, 0, "cat", "");
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	end(f, 0);
+	(void)snprintf(path, sizeof path, "%s/log", f->dir);
+	assert_content(path, "hello");
+}
+
+static void a_logging_binary_that_fails_is_told_at_the_opening(void **state)
+{
+	struct fixture *f = *state;
+	char uri[160];
+
+	make_logger(f, "exit 3", uri, sizeof uri);
+	assert_true(open_io(f, 0, "", uri, uri) < 0);
+	assert_non_null(strstr(f->s[0].e.text, "ended with 3 before it was ready"));
+	assert_int_equal(open_io(f, 1, "", "binary:///no/such/logger", ""), -ENOENT);
+	assert_non_null(strstr(f->s[1].e.text, "/no/such/logger"));
+}
+
+static void a_logging_binary_that_dies_stops_no_process(void **state)
+{
+	struct fixture *f = *state;
+	char uri[160];
+
+	make_logger(f, "exec 5>&-\nexit 0", uri, sizeof uri);
+	int r = open_io(f, 0, "", uri, uri);
+	if (r < 0) /* its end was seen first */
+		return;
+	start(f, 0, "flood", "3145728");
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	end(f, 0);
+}
+
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		TEST(output_waits_for_a_reader_that_comes_late),
+		TEST(a_reader_may_go_and_come_back),
+		TEST(a_short_output_outlives_its_writer),
+		TEST(a_reader_that_never_comes_delays_only_the_deletion),
+		TEST(a_slow_reader_is_waited_for_while_it_reads),
+		TEST(full_pipes_stop_only_their_own_process),
+		TEST(a_stream_that_never_ends_does_not_stop_a_deletion),
+		TEST(input_from_a_writer_that_comes_late),
+		TEST(close_io_before_the_start_keeps_what_was_written),
+		TEST(close_io_without_a_writer_is_the_end),
+		TEST(a_client_that_was_there_before_the_start_has_said_all),
+		TEST(much_input_comes_through_whole),
+		TEST(a_file_is_made_and_appended_to),
+		TEST(a_path_that_is_missing_is_refused),
+		TEST(a_logging_binary_gets_all_and_is_waited_for),
+		TEST(a_logging_binary_takes_input_from_elsewhere),
+		TEST(a_logging_binary_that_fails_is_told_at_the_opening),
+		TEST(a_logging_binary_that_dies_stops_no_process),
+	};
+	log_set_level(LOG_ERROR);
+	return RUN_TESTS();
+}
