@@ -133,6 +133,7 @@ void container_update(void *ctx, struct rpc_call *call);
 void container_stats(void *ctx, struct rpc_call *call);
 void container_pause(void *ctx, struct rpc_call *call);
 void container_resume(void *ctx, struct rpc_call *call);
+void container_list_processes(void *ctx, struct rpc_call *call);
 /** Kills everything in it, then answers. */
 void container_kill_all(struct container *c, struct rpc_call *call, int signum);
 

@@ -554,6 +554,84 @@ void container_resume(void *ctx, struct rpc_call *call)
 	freeze(ctx, call, q->container_id, false);
 }
 
+struct pids {
+	pid_t *v;
+	size_t n;
+};
+
+static void list_work(struct job *j)
+{
+	struct pids *pids = j->result;
+
+	if (j->container->engine)
+		j->r = engine_pids(j->container->engine, &pids->v, &pids->n, &j->e);
+}
+
+/* A pid that was given anew since it was listed is none of these: they are not reaped yet. */
+static const char *exec_of(const struct container *c, pid_t pid)
+{
+	struct list *l;
+
+	list_for_each (l, &c->processes) {
+		const struct process *p = list_entry(l, struct process, link);
+		if (p->pid == pid && !p->exited)
+			return p->exec_id;
+	}
+	return "";
+}
+
+static void reply_processes(struct job *j, const struct pids *pids)
+{
+	Grpc__ListContainerProcessesResponse response =
+		GRPC__LIST_CONTAINER_PROCESSES_RESPONSE__INIT;
+	_cleanup_free_ Grpc__ContainerProcess *v = calloc(pids->n + 1, sizeof *v);
+	_cleanup_free_ Grpc__ContainerProcess **list = calloc(pids->n + 1, sizeof *list);
+
+	if (!v || !list) {
+		rpc_call_failf(j->call, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu processes",
+			       pids->n);
+		return;
+	}
+	for (size_t i = 0; i < pids->n; i++) {
+		grpc__container_process__init(&v[i]);
+		v[i].pid = (uint32_t)pids->v[i];
+		v[i].exec_id = (char *)exec_of(j->container, pids->v[i]);
+		list[i] = &v[i];
+	}
+	response.processes = list;
+	response.n_processes = pids->n;
+	rpc_call_reply(j->call, &response.base);
+}
+
+static void list_done(struct job *j)
+{
+	struct pids *pids = j->result;
+
+	if (j->r < 0)
+		rpc_call_fail(j->call, &j->e);
+	else
+		reply_processes(j, pids);
+	free(pids->v);
+	free(pids);
+}
+
+void container_list_processes(void *ctx, struct rpc_call *call)
+{
+	const Grpc__ListContainerProcessesRequest *q = (const void *)rpc_call_request(call);
+
+	struct container *c = find_usable(ctx, call, q->container_id);
+	struct pids *pids = c ? calloc(1, sizeof *pids) : NULL;
+	if (c && !pids)
+		rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory for the request");
+	struct job *j = pids ? job_new(ctx, call, c) : NULL;
+	if (!j) {
+		free(pids);
+		return;
+	}
+	j->result = pids;
+	job_start(j, list_work, list_done);
+}
+
 /* ---- Remove ------------------------------------------------------------------------------- */
 
 /*

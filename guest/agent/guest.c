@@ -24,8 +24,10 @@
 /* Far more than a generator can be seeded with. */
 #define SEED_MAX 4096
 
-/* Sorted. early-wait: process.c; bulk-io: stream.h; oom-first: oom.c; port-forward: forward.h. */
-static const char *const features[] = {"bulk-io", "early-wait", "oom-first", AGENT_FORWARD_FEATURE};
+/* Sorted. early-wait: process.c; bulk-io: stream.h; list-processes: container.c; oom-first: oom.c;
+ * port-forward: forward.h. */
+static const char *const features[] = {"bulk-io", "early-wait", "list-processes", "oom-first",
+				       AGENT_FORWARD_FEATURE};
 
 static size_t count(const char *const *v)
 {

@@ -51,6 +51,7 @@ static const struct rpc_method agent_methods[] = {
 	{"StatsContainer", container_stats},
 	{"PauseContainer", container_pause},
 	{"ResumeContainer", container_resume},
+	{"ListContainerProcesses", container_list_processes},
 
 	{"SignalProcess", process_signal},
 	{"WaitProcess", process_wait},

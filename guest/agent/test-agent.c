@@ -127,6 +127,36 @@ static void read_then_wait(void **state)
 	assert_int_equal(wait_process(&f, "order", ""), -STATUS_NOT_FOUND);
 }
 
+static void processes_are_listed(void **state)
+{
+	Grpc__ListContainerProcessesRequest q = GRPC__LIST_CONTAINER_PROCESSES_REQUEST__INIT;
+	Grpc__ListContainerProcessesResponse *list = NULL;
+	unsigned execs = 0;
+
+	q.container_id = (char *)"listed";
+	assert_int_equal(call(&f, "ListContainerProcesses", &q.base, NULL, NULL), STATUS_NOT_FOUND);
+	run(&f, "listed", "sleep 1000 & exec sleep 1000");
+	assert_int_equal(exec_sh(&f, "listed", "e1", "exec sleep 1000"), STATUS_OK);
+	/* the shell may not have come to its child yet */
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(call(&f, "ListContainerProcesses", &q.base, &list, NULL),
+				 STATUS_OK);
+		if (list->n_processes == 3)
+			break;
+		grpc__list_container_processes_response__free_unpacked(list, NULL);
+		list = NULL;
+		(void)usleep(20000);
+	}
+	assert_non_null(list);
+	for (size_t i = 0; i < list->n_processes; i++) {
+		assert_true(list->processes[i]->pid > 1);
+		execs += strcmp(list->processes[i]->exec_id, "e1") == 0;
+	}
+	assert_int_equal(execs, 1);
+	grpc__list_container_processes_response__free_unpacked(list, NULL);
+	remove_ok("listed");
+}
+
 static void wait_then_read(void **state)
 {
 	Grpc__WaitProcessRequest q = GRPC__WAIT_PROCESS_REQUEST__INIT;
@@ -719,6 +749,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(health_and_details),
 		cmocka_unit_test(what_is_missing_is_said),
 		cmocka_unit_test(read_then_wait),
+		cmocka_unit_test(processes_are_listed),
 		cmocka_unit_test(wait_then_read),
 		cmocka_unit_test(signals_and_codes),
 		cmocka_unit_test(standard_input),

@@ -188,6 +188,8 @@ static void note_features(struct agent *a, const Grpc__AgentDetails *d)
 			a->features.early_wait = true;
 		if (strcmp(d->extra_features[i], "bulk-io") == 0)
 			a->features.bulk_io = true;
+		if (strcmp(d->extra_features[i], "list-processes") == 0)
+			a->features.list_processes = true;
 		if (strcmp(d->extra_features[i], "oom-first") == 0)
 			a->features.oom_first = true;
 	}

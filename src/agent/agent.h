@@ -47,9 +47,10 @@ void agent_forward_logs(struct agent *a);
 
 /** What the agent said about itself, once asked (GetGuestDetails). */
 struct agent_features {
-	bool early_wait; /* WaitProcess may precede the end of the streams */
-	bool bulk_io;	 /* reads and writes of up to AGENT_BULK_BYTES */
-	bool oom_first;	 /* a lack of memory is told before the end that it caused */
+	bool early_wait;     /* WaitProcess may precede the end of the streams */
+	bool bulk_io;	     /* reads and writes of up to AGENT_BULK_BYTES */
+	bool list_processes; /* it has ListContainerProcesses */
+	bool oom_first;	     /* a lack of memory is told before the end that it caused */
 	char version[64];
 };
 

@@ -89,6 +89,13 @@ typedef void (*task_done_fn)(void *arg, int r, const struct task_state *state, c
 typedef void (*task_stats_fn)(void *arg, int r, const Grpc__StatsContainerResponse *stats,
 			      const struct err *e);
 
+/**
+ * Receives the guest's processes of a container; with r = 0 and without @list only the machine
+ * can be told, whose agent lists none. @state is the container's.
+ */
+typedef void (*task_pids_fn)(void *arg, int r, const struct task_state *state,
+			     const Grpc__ListContainerProcessesResponse *list, const struct err *e);
+
 int runtime_new(const struct runtime_params *p, struct runtime **ret);
 /** After runtime_shutdown() has finished. */
 void runtime_free(struct runtime *rt);
@@ -109,6 +116,7 @@ void runtime_resize(struct runtime *rt, const char *id, const char *exec_id, uin
 void runtime_update(struct runtime *rt, const char *id, const char *resources_json, size_t len,
 		    task_done_fn done, void *arg);
 void runtime_stats(struct runtime *rt, const char *id, task_stats_fn done, void *arg);
+void runtime_pids(struct runtime *rt, const char *id, task_pids_fn done, void *arg);
 
 int runtime_exec(struct runtime *rt, const char *id, const char *exec_id,
 		 const struct task_stdio *stdio, const char *process_json, size_t len,

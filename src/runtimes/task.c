@@ -298,7 +298,7 @@ void runtime_start(struct runtime *rt, const char *id, const char *exec_id, task
 		r = wrong_status(p, "created", &e);
 	if (r == 0)
 		r = check_sandbox(rt, &e);
-	if (r == 0 && !process_is_init(p) && !is_alive(p->container->init))
+	if (r == 0 && !process_is_init(p) && p->container->init->status != TASK_RUNNING)
 		r = wrong_status(p->container->init, "running", &e);
 	if (r == 0) {
 		p->status = TASK_STARTING;
@@ -326,7 +326,7 @@ int runtime_exec(struct runtime *rt, const char *id, const char *exec_id,
 	if (runtime_find_process(rt, id, exec_id, NULL))
 		return err_status(e, STATUS_ALREADY_EXISTS,
 				  "exec %s of container %s exists already", exec_id, id);
-	if (!is_alive(c->init))
+	if (c->init->status != TASK_RUNNING)
 		return wrong_status(c->init, "running", e);
 	if (c->n_execs >= EXECS_MAX)
 		return err_status(e, STATUS_RESOURCE_EXHAUSTED,
@@ -490,6 +490,12 @@ static int finish_kill(struct call *c, int r, const ProtobufCMessage *response, 
 	return r;
 }
 
+/* Signal 0 asks whether it lives, and changes nothing: an end is an answer, and no success. */
+static int finish_probe(struct call *c, int r, const ProtobufCMessage *response, struct err *e)
+{
+	return r;
+}
+
 /* SIGKILL must end a process even if its guest hangs: then it ends the machine. */
 static int finish_sigkill(struct call *c, int r, const ProtobufCMessage *response, struct err *e)
 {
@@ -510,10 +516,11 @@ void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint3
 		  bool all, task_done_fn done, void *arg)
 {
 	struct err e = ERR_INIT;
-	struct process *p = runtime_find_process(rt, id, exec_id, &e);
+	/* "all" are the container's, whoever of them is named */
+	struct process *p = runtime_find_process(rt, id, all ? "" : exec_id, &e);
 
-	if (signum == 0 || signum >= NSIG) {
-		(void)err_set(&e, -EINVAL, "signal %u: must be 1 to %d", signum, NSIG - 1);
+	if (signum >= NSIG) {
+		(void)err_set(&e, -EINVAL, "signal %u: must be 0 to %d", signum, NSIG - 1);
 		refuse(done, arg, &e);
 		return;
 	}
@@ -547,7 +554,10 @@ void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint3
 	req.signal = signum;
 	bool sure = signum == SIGKILL;
 	call_agent_within(sure ? SIGKILL_TIMEOUT_MS : 0, p, "SignalProcess", &req.base,
-			  sure ? finish_sigkill : finish_kill, done, arg);
+			  sure		? finish_sigkill
+			  : signum == 0 ? finish_probe
+					: finish_kill,
+			  done, arg);
 }
 
 static void on_member_killed(void *arg, int r, const struct task_state *state, const struct err *e)
@@ -725,4 +735,69 @@ void runtime_stats(struct runtime *rt, const char *id, task_stats_fn done, void 
 			    c, &e);
 	if (r < 0)
 		on_stats(c, r, NULL, &e);
+}
+
+/* ---- Processes --------------------------------------------------------------------------------
+ */
+
+struct pids_call {
+	struct process *process; /* referenced */
+	task_pids_fn done;
+	void *arg;
+};
+
+static void on_pids(void *arg, int r, ProtobufCMessage *response, const struct err *e)
+{
+	struct pids_call *c = arg;
+	struct task_state state;
+
+	process_state(c->process, &state);
+	/* it may have ended meanwhile: then it has no processes, which is no failure */
+	if (r < 0 && c->process->status == TASK_STOPPED)
+		r = 0;
+	c->done(c->arg, r, &state, (const Grpc__ListContainerProcessesResponse *)response, e);
+	if (response)
+		protobuf_c_message_free_unpacked(response, NULL);
+	process_unref(c->process);
+	free(c);
+}
+
+static void list_in_guest(struct process *p, task_pids_fn done, void *arg)
+{
+	struct err e = ERR_INIT;
+	Grpc__ListContainerProcessesRequest req = GRPC__LIST_CONTAINER_PROCESSES_REQUEST__INIT;
+	struct agent *agent = sandbox_agent(p->container->rt->sandbox);
+	struct pids_call *c = malloc(sizeof *c);
+
+	if (!c) {
+		(void)err_set(&e, -ENOMEM, "out of memory");
+		done(arg, -ENOMEM, NULL, NULL, &e);
+		return;
+	}
+	*c = (struct pids_call){process_ref(p), done, arg};
+	req.container_id = p->container->res.id;
+	int r = agent_start(agent, "ListContainerProcesses", &req.base, agent_timeout_ms(agent),
+			    on_pids, c, &e);
+	if (r < 0)
+		on_pids(c, r, NULL, &e);
+}
+
+void runtime_pids(struct runtime *rt, const char *id, task_pids_fn done, void *arg)
+{
+	struct err e = ERR_INIT;
+	struct process *p = runtime_find_process(rt, id, "", &e);
+	struct task_state state;
+
+	if (!p || (p->status != TASK_STOPPED && check_sandbox(rt, &e) < 0)) {
+		done(arg, -e.errnum, NULL, NULL, &e);
+		return;
+	}
+	bool lists = rt->status == SANDBOX_UP &&
+		     agent_features(sandbox_agent(rt->sandbox))->list_processes;
+	if (lists && p->status != TASK_STOPPED && p->status != TASK_CREATING) {
+		list_in_guest(p, done, arg);
+		return;
+	}
+	process_state(p, &state);
+	done(arg, 0, &state, NULL, NULL);
 }

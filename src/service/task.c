@@ -4,6 +4,7 @@
 #include "base/id.h"
 #include "service/stats.h"
 
+#include "proto/runc_options.pb-c.h"
 #include "proto/runtimeoptions.pb-c.h"
 #include "proto/task_service.pb-c.h"
 
@@ -166,6 +167,19 @@ static void on_start(void *ctx, struct rpc_call *call)
 		runtime_start(s->runtime, req->id, req->exec_id, reply_start, p);
 }
 
+/* The field is an Any: what is in it must be what it is said to be. Older clients say nothing. */
+static bool is_kind(struct rpc_call *call, const char *field, const Google__Protobuf__Any *any,
+		    const char *kind)
+{
+	const char *slash = strrchr(any->type_url, '/'), *dot = strrchr(any->type_url, '.');
+	const char *name = slash ? slash + 1 : dot ? dot + 1 : any->type_url;
+	if (!name[0] || strcmp(name, kind) == 0)
+		return true;
+	rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "%s is a \"%.128s\": must be a %s", field,
+		       any->type_url, kind);
+	return false;
+}
+
 static void on_exec(void *ctx, struct rpc_call *call)
 {
 	struct task_service *s = ctx;
@@ -181,6 +195,8 @@ static void on_exec(void *ctx, struct rpc_call *call)
 			       req->exec_id[0] ? "spec" : "exec_id");
 		return;
 	}
+	if (!is_kind(call, "spec", req->spec, "Process"))
+		return;
 	int r = runtime_exec(s->runtime, req->id, req->exec_id, &stdio,
 			     (const char *)req->spec->value.data, req->spec->value.len, &e);
 	if (r < 0)
@@ -354,7 +370,8 @@ static void on_update(void *ctx, struct rpc_call *call)
 		return;
 	if (!req->resources || !req->resources->value.len)
 		rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "resources is empty");
-	else if ((p = defer(s, call)))
+	else if (is_kind(call, "resources", req->resources, "LinuxResources") &&
+		 (p = defer(s, call)))
 		runtime_update(s->runtime, req->id, (const char *)req->resources->value.data,
 			       req->resources->value.len, reply_empty, p);
 }
@@ -367,27 +384,67 @@ static void on_checkpoint(void *ctx, struct rpc_call *call)
 /* ---- Pids, Stats, Connect
  * ---------------------------------------------------------------------------------- */
 
+struct process_info {
+	Containerd__V1__Types__ProcessInfo info;
+	Google__Protobuf__Any any;
+	uint8_t details[300]; /* an exec id has at most 255 bytes */
+};
+
+/* One that was exec'ed says as which. */
+static void set_info(struct process_info *i, uint32_t pid, const char *exec_id)
+{
+	Containerd__Runc__V1__ProcessDetails details = CONTAINERD__RUNC__V1__PROCESS_DETAILS__INIT;
+
+	i->info = (Containerd__V1__Types__ProcessInfo)CONTAINERD__V1__TYPES__PROCESS_INFO__INIT;
+	i->info.pid = pid;
+	details.exec_id = (char *)exec_id;
+	size_t n = protobuf_c_message_get_packed_size(&details.base);
+	if (!exec_id[0] || n > sizeof i->details)
+		return;
+	i->any = (Google__Protobuf__Any)GOOGLE__PROTOBUF__ANY__INIT;
+	i->any.type_url = (char *)details.base.descriptor->name;
+	i->any.value.data = i->details;
+	i->any.value.len = protobuf_c_message_pack(&details.base, i->details);
+	i->info.info = &i->any;
+}
+
+static void reply_pids(void *arg, int r, const struct task_state *t,
+		       const Grpc__ListContainerProcessesResponse *processes, const struct err *e)
+{
+	TASK(PidsResponse) response = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
+	struct rpc_call *call = finish(arg, r, e);
+
+	if (!call)
+		return;
+	/* An agent that lists none: the machine stands for them all. */
+	size_t n = processes ? processes->n_processes : t->status != TASK_STOPPED;
+	_cleanup_free_ struct process_info *v = calloc(n + 1, sizeof *v);
+	_cleanup_free_ Containerd__V1__Types__ProcessInfo **list = calloc(n + 1, sizeof *list);
+	if (!v || !list) {
+		rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (processes)
+			set_info(&v[i], processes->processes[i]->pid,
+				 processes->processes[i]->exec_id);
+		else
+			set_info(&v[i], (uint32_t)t->pid, "");
+		list[i] = &v[i].info;
+	}
+	response.processes = list;
+	response.n_processes = n;
+	rpc_call_reply(call, &response.base);
+}
+
 static void on_pids(void *ctx, struct rpc_call *call)
 {
 	struct task_service *s = ctx;
 	const TASK(PidsRequest) *req = REQUEST(PidsRequest, call);
-	TASK(PidsResponse) response = CONTAINERD__TASK__V2__PIDS_RESPONSE__INIT;
-	Containerd__V1__Types__ProcessInfo info = CONTAINERD__V1__TYPES__PROCESS_INFO__INIT;
-	Containerd__V1__Types__ProcessInfo *list[] = {&info};
-	struct task_state t;
-	struct err e = ERR_INIT;
+	struct pending *p;
 
-	if (!ids_are_good(call, req->id, ""))
-		return;
-	if (runtime_state(s->runtime, req->id, "", &t, &e) < 0) {
-		rpc_call_fail(call, &e);
-		return;
-	}
-	/* A guest's pids mean nothing on the host: the machine stands for them all. */
-	info.pid = (uint32_t)t.pid;
-	response.processes = list;
-	response.n_processes = t.status == TASK_STOPPED ? 0 : 1;
-	rpc_call_reply(call, &response.base);
+	if (ids_are_good(call, req->id, "") && (p = defer(s, call)))
+		runtime_pids(s->runtime, req->id, reply_pids, p);
 }
 
 static void reply_stats(void *arg, int r, const Grpc__StatsContainerResponse *stats,

@@ -391,12 +391,13 @@ static void wrong_states_are_refused_and_change_nothing(void **state)
 	assert_int_equal(state_of(f, "c1", "e1"), CREATED);
 	assert_int_equal(kill_task(f, "c1", "e1", SIGUSR1), -STATUS_FAILED_PRECONDITION);
 	assert_int_equal(state_of(f, "c1", "e2"), -STATUS_NOT_FOUND);
-	assert_int_equal(kill_task(f, "c1", "", 0), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(kill_task(f, "c1", "", 0), 0); /* it lives */
 	assert_int_equal(kill_task(f, "c1", "", 65), -STATUS_INVALID_ARGUMENT);
 	assert_int_equal(state_of(f, "../x", ""), -STATUS_INVALID_ARGUMENT);
 	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
 	assert_int_equal(wait_for(f, "c1", ""), 137);
 	assert_int_equal(start(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(kill_task(f, "c1", "", 0), -STATUS_NOT_FOUND);
 }
 
 static void an_end_may_be_asked_for_twice(void **state)
@@ -677,6 +678,8 @@ static void pause_and_resume_check_the_state(void **state)
 	assert_int_equal(call(f, "Pause", &p, NULL), 0);
 	assert_int_equal(state_of(f, "c1", ""), PAUSED);
 	assert_int_equal(call(f, "Pause", &p, NULL), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(delete_task(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
 	assert_int_equal(call(f, "Resume", &r, NULL), 0);
 	assert_int_equal(call(f, "Resume", &r, NULL), -STATUS_FAILED_PRECONDITION);
 	assert_events(f, "create:c1 start:c1 paused:c1 resumed:c1 ");
@@ -727,6 +730,108 @@ static void statistics_come_through(void **state)
 	assert_non_null(strstr(response->stats->type_url, "io.containerd.cgroups.v"));
 	assert_true(response->stats->value.len > 0);
 	containerd__task__v2__stats_response__free_unpacked(response, NULL);
+}
+
+static void processes_are_the_guests_where_its_agent_lists_them(void **state)
+{
+	struct fixture *f = *state;
+	TASK(PidsRequest) req = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+	TASK(PidsResponse) *response = NULL;
+	req.id = "c1";
+	assert_int_equal(call(f, "Pids", &req, NULL), -STATUS_NOT_FOUND);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), 0);
+	assert_int_equal(start(f, "c1", "e1"), 0);
+	assert_int_equal(call(f, "Pids", &req, &response), 0);
+	assert_int_equal(response->n_processes, early_wait ? 2 : 1);
+	assert_null(response->processes[0]->info);
+	if (early_wait) {
+		const Google__Protobuf__Any *info = response->processes[1]->info;
+		assert_int_equal(response->processes[0]->pid, 101);
+		assert_int_equal(response->processes[1]->pid, 102);
+		assert_string_equal(info->type_url, "containerd.runc.v1.ProcessDetails");
+		assert_int_equal(info->value.len, 4);
+		assert_memory_equal(info->value.data, "\n\2e1", 4);
+	}
+	containerd__task__v2__pids_response__free_unpacked(response, NULL);
+	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+	assert_int_equal(call(f, "Pids", &req, &response), 0);
+	assert_int_equal(response->n_processes, 0);
+	containerd__task__v2__pids_response__free_unpacked(response, NULL);
+}
+
+static int update(struct fixture *f, const char *id, const char *type_url, const char *json)
+{
+	TASK(UpdateTaskRequest) req = CONTAINERD__TASK__V2__UPDATE_TASK_REQUEST__INIT;
+	Google__Protobuf__Any resources = GOOGLE__PROTOBUF__ANY__INIT;
+	resources.type_url = (char *)type_url;
+	resources.value.data = (uint8_t *)json;
+	resources.value.len = strlen(json);
+	req.id = (char *)id;
+	req.resources = &resources;
+	return call(f, "Update", &req, NULL);
+}
+
+static void an_update_must_be_one_of_linux(void **state)
+{
+	struct fixture *f = *state;
+	const char *type = "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources";
+	const char *windows = "types.containerd.io/opencontainers/runtime-spec/1/WindowsResources";
+	const char *json = "{\"memory\":{\"limit\":33554432}}";
+	assert_int_equal(update(f, "c1", type, json), -STATUS_NOT_FOUND);
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(update(f, "c1", type, json), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(update(f, "c1", type, json), 0);
+	assert_int_equal(update(f, "c1", "", json), 0);
+	assert_int_equal(update(f, "c1", windows, json), -STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(f->e.text, "must be a LinuxResources"));
+	assert_int_equal(update(f, "c1", type, "{"), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(update(f, "c1", type, ""), -STATUS_INVALID_ARGUMENT);
+	assert_int_equal(fake_agent_calls(f->agent, "UpdateContainer"), 3);
+	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+	assert_int_equal(update(f, "c1", type, json), -STATUS_FAILED_PRECONDITION);
+}
+
+static void all_means_the_container(void **state)
+{
+	struct fixture *f = *state;
+	TASK(KillRequest) req = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(exec(f, "c1", "e1", "\"run\"", ""), 0);
+	assert_int_equal(start(f, "c1", "e1"), 0);
+	req.id = "c1";
+	req.exec_id = "e1";
+	req.signal = SIGKILL;
+	req.all = true;
+	assert_int_equal(call(f, "Kill", &req, NULL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+}
+
+static void terminals_are_resized_where_there_are_any(void **state)
+{
+	struct fixture *f = *state;
+	TASK(ResizePtyRequest) req = CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
+	TASK(CloseIORequest) close_io = CONTAINERD__TASK__V2__CLOSE_IOREQUEST__INIT;
+	req.id = "c1";
+	req.width = 120;
+	req.height = 40;
+	assert_int_equal(call(f, "ResizePty", &req, NULL), -STATUS_NOT_FOUND);
+	assert_int_equal(create(f, "c1", "\"exit\",\"0\""), 0);
+	assert_int_equal(call(f, "ResizePty", &req, NULL), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(fake_agent_calls(f->agent, "TtyWinResize"), 0);
+	close_io.id = "c1";
+	close_io.stdin = true;
+	assert_int_equal(call(f, "CloseIO", &close_io, NULL), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 0);
+	assert_int_equal(call(f, "CloseIO", &close_io, NULL), 0); /* nothing is left to close */
+	close_io.exec_id = "nope";
+	assert_int_equal(call(f, "CloseIO", &close_io, NULL), -STATUS_NOT_FOUND);
 }
 
 static void out_of_memory_is_told_before_its_end(void **state)
@@ -810,6 +915,10 @@ int main(void)
 		TEST(a_machine_that_dies_ends_every_process),
 		TEST(a_pod_has_several_containers),
 		TEST(statistics_come_through),
+		TEST(processes_are_the_guests_where_its_agent_lists_them),
+		TEST(an_update_must_be_one_of_linux),
+		TEST(all_means_the_container),
+		TEST(terminals_are_resized_where_there_are_any),
 		TEST(out_of_memory_is_told_before_its_end),
 		TEST(a_refusal_to_tell_of_memory_is_no_reason_to_ask_on_and_on),
 		TEST(an_agent_that_hangs_is_given_up),

@@ -246,8 +246,17 @@ def processes_are_listed(t):
     r = t.ctr("task", "ps", cid).ok()
     pids = [line.split()[0] for line in r.out.splitlines()[1:]]
     check(pids and all(p.isdigit() for p in pids), "ctr task ps: " + r.out)
+    equal(len(pids), 1, "number of processes")
     check(os.path.exists("/proc/%d" % t.pid(cid)), "the pid of the task is no process")
+    process = t.background("task", "exec", "--exec-id", "shell", cid, "sh", "-c",
+                           "sleep 1000000; true")
+    wait_for_sleeps(t, cid, 3)  # the shell's arguments have the words too
+    r = t.ctr("task", "ps", cid).ok()
+    lines = r.out.splitlines()[1:]
+    equal(len(lines), 3, "number of processes with an exec of two")
+    equal(len([line for line in lines if "shell" in line]), 1, "processes that tell their exec")
     t.remove(cid)
+    process.result(15)
 
 
 @test
@@ -329,3 +338,82 @@ def unknown_ids_are_not_found(t):
     equal(code, ttrpc.NOT_FOUND, "the code of State of an exec (%s)" % message)
     client.close()
     t.remove(cid)
+
+
+def add_exec(client, cid, exec_id, *argv):
+    """Exec without its Start, as ctr never leaves it. Returns the code."""
+    spec = json.dumps({"args": argv, "cwd": "/", "user": {"uid": 0, "gid": 0},
+                       "env": ["PATH=/bin"]})
+    any_spec = ttrpc.encode((1, "types.containerd.io/opencontainers/runtime-spec/1/Process"),
+                            (2, spec))
+    code, message, _ = client.call("Exec", (1, cid), (2, exec_id), (7, any_spec))
+    return code, message
+
+
+@test
+def an_exec_is_created_before_it_runs(t):
+    cid = t.start(*FOREVER)
+    client = ttrpc.Client(t.shim_address(cid), timeout=20 * t.slow)
+    equal(add_exec(client, cid, "e1", "sh", "-c", "exit 3"), (ttrpc.OK, ""), "code of Exec")
+    code, _, state = client.call("State", (1, cid), (2, "e1"))
+    equal((code, state.get(4), state.get(3)), (ttrpc.OK, [1], None), "code, created, no pid")
+    code, _, _ = client.call("Start", (1, cid), (2, "e1"))
+    equal(code, ttrpc.OK, "code of Start")
+    code, _, reply = client.call("Wait", (1, cid), (2, "e1"))
+    equal((code, reply.get(1)), (ttrpc.OK, [3]), "code and exit status")
+    code, _, _ = client.call("Start", (1, cid), (2, "e1"))
+    check(code != ttrpc.OK, "an exec ran twice")
+    code, _, reply = client.call("Delete", (1, cid), (2, "e1"))
+    equal((code, reply.get(2)), (ttrpc.OK, [3]), "code and exit status of Delete")
+    code, _, _ = client.call("Delete", (1, cid), (2, "e1"))
+    equal(code, ttrpc.NOT_FOUND, "code of the second Delete")
+    client.close()
+    t.remove(cid)
+
+
+@test
+def a_paused_container_runs_nothing_more(t):
+    cid = t.start(*FOREVER)
+    client = ttrpc.Client(t.shim_address(cid), timeout=20 * t.slow)
+    t.ctr("task", "pause", cid).ok()
+    check(client.call("Pause", (1, cid))[0] != ttrpc.OK, "a second Pause worked")
+    check(add_exec(client, cid, "e1", "true")[0] != ttrpc.OK, "an Exec worked")
+    check(client.call("Delete", (1, cid))[0] != ttrpc.OK, "a Delete worked")
+    equal(t.status(cid), "PAUSED", "status")
+    t.ctr("task", "resume", cid).ok()
+    check(client.call("Resume", (1, cid))[0] != ttrpc.OK, "a second Resume worked")
+    equal(t.exec(cid, "echo", "on").ok().out, "on\n", "stdout of an exec")
+    client.close()
+    t.remove(cid)
+
+
+@test
+def signal_0_asks_whether_it_lives(t):
+    cid = t.start(*FOREVER)
+    client = ttrpc.Client(t.shim_address(cid), timeout=20 * t.slow)
+    code, message, _ = client.call("Kill", (1, cid), (3, 0))
+    equal((code, message), (ttrpc.OK, ""), "code and message")
+    check(client.call("Kill", (1, cid), (3, 65))[0] != ttrpc.OK, "there is a signal 65")
+    t.ctr("task", "kill", "-s", "KILL", cid).ok()
+    t.wait_status(cid, "STOPPED")
+    equal(client.call("Kill", (1, cid), (3, 0))[0], ttrpc.NOT_FOUND, "code after the end")
+    client.close()
+    t.remove(cid)
+
+
+@test
+def a_wait_outlives_its_client(t):
+    cid = t.start("sh", "-c", "while ! [ -e /end ]; do sleep 0.05; done; exit 6")
+    for _ in range(3):
+        client = ttrpc.Client(t.shim_address(cid))
+        client.send("containerd.task.v2.Task", "Wait", ttrpc.encode((1, cid)))
+        client.close()
+    client = ttrpc.Client(t.shim_address(cid), timeout=20 * t.slow)
+    t.exec(cid, "touch", "/end").ok()
+    for _ in range(2):
+        code, _, reply = client.call("Wait", (1, cid))
+        equal((code, reply.get(1)), (ttrpc.OK, [6]), "code and exit status")
+    client.close()
+    t.wait_status(cid, "STOPPED")
+    equal(t.delete(cid), 6, "exit code")
+    t.ctr("container", "rm", cid).ok()

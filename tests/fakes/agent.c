@@ -324,7 +324,7 @@ static void on_signal(void *ctx, struct rpc_call *call)
 		return;
 	int status = 128 + (int)req->signal; /* the request goes with the reply */
 	reply_empty(call);
-	if (!p->ended)
+	if (!p->ended && status > 128)
 		end(f, p, status);
 }
 
@@ -404,7 +404,7 @@ static void on_details(void *ctx, struct rpc_call *call)
 	struct fake_agent *f = ctx;
 	Grpc__GuestDetailsResponse response = GRPC__GUEST_DETAILS_RESPONSE__INIT;
 	Grpc__AgentDetails details = GRPC__AGENT_DETAILS__INIT;
-	char *features[] = {"bulk-io", "early-wait", "oom-first"};
+	char *features[] = {"bulk-io", "early-wait", "list-processes", "oom-first"};
 	count(f, call);
 	details.version = "fake";
 	details.extra_features = features;
@@ -464,6 +464,33 @@ static void on_get_oom(void *ctx, struct rpc_call *call)
 	}
 }
 
+/* The process' number in the list is its pid. */
+static void on_list_processes(void *ctx, struct rpc_call *call)
+{
+	struct fake_agent *f = ctx;
+	Grpc__ListContainerProcessesResponse response =
+		GRPC__LIST_CONTAINER_PROCESSES_RESPONSE__INIT;
+	Grpc__ContainerProcess v[16], *list[16];
+	struct list *pos;
+	uint32_t pid = 100;
+	REQUEST(ListContainerProcessesRequest);
+	count(f, call);
+	list_for_each (pos, &f->processes) {
+		struct fake_process *p = list_entry(pos, struct fake_process, link);
+		size_t i = response.n_processes;
+		pid++;
+		if (strcmp(p->id, req->container_id) != 0 || p->ended || i >= ARRAY_SIZE(v))
+			continue;
+		grpc__container_process__init(&v[i]);
+		v[i].pid = pid;
+		v[i].exec_id = p->exec_id;
+		list[i] = &v[i];
+		response.n_processes++;
+	}
+	response.processes = list;
+	rpc_call_reply(call, &response.base);
+}
+
 static const struct rpc_method agent_methods[] = {
 	{"CreateSandbox", on_sandbox},
 	{"DestroySandbox", on_empty},
@@ -483,6 +510,7 @@ static const struct rpc_method agent_methods[] = {
 	{"UpdateContainer", on_empty},
 	{"StatsContainer", on_stats},
 	{"GetOOMEvent", on_get_oom},
+	{"ListContainerProcesses", on_list_processes},
 	{NULL, NULL},
 };
 
