@@ -7,6 +7,7 @@
 #include "oci/hooks.h"
 #include "oci/spec-proto.h"
 #include "runtimes/guest-spec.h"
+#include "runtimes/pod-spec.h"
 
 #include <string.h>
 
@@ -214,6 +215,8 @@ int container_make(struct container_resources *c, const struct rootfs_mount *roo
 	int r = undo_new(sandbox_journal(c->sandbox), &c->undo);
 	if (r < 0)
 		return err_set(e, r, "out of memory");
+	if (c->pod && (r = pod_spec_inherit(c->spec, c->pod, e)) < 0)
+		return r;
 	c->hooks = c->spec->hooks;
 	r = mount_rootfs(c, rootfs, n, e);
 	if (r == 0)

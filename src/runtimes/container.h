@@ -19,6 +19,7 @@ struct container_resources {
 	bool in_guest;	   /* the agent knows it */
 	unsigned n_shared; /* mounts shared so far: part of their names */
 	struct sandbox *sandbox;
+	const struct oci_spec *pod; /* what it has from its sandbox, or NULL */
 };
 
 /** Loads the bundle's spec. */

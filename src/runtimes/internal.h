@@ -72,8 +72,11 @@ enum sandbox_status {
 	SANDBOX_CLOSED,
 };
 
+struct pod;
+
 struct runtime {
 	struct runtime_params params;
+	struct pod *pod; /* if it is a sandbox by itself */
 	struct sandbox *sandbox;
 	enum sandbox_status status;
 	char dead_reason[512];
@@ -94,6 +97,13 @@ struct process *runtime_find_process(struct runtime *rt, const char *id, const c
 				     struct err *e);
 void runtime_emit(struct runtime *rt, enum task_event_type type, const struct process *p);
 void runtime_job_done(struct runtime *rt);
+/** Makes rt->sandbox; the configuration may be NULL, then it is what `start` was told. */
+int runtime_make_sandbox(struct runtime *rt, const char *config_file, const char *config_body,
+			 struct err *e);
+/** All processes have ended, and everybody is told. */
+void runtime_stop_all(struct runtime *rt, uint32_t exit_status);
+/** Kills the rest of a dead machine, on a worker. */
+void runtime_halt(struct runtime *rt);
 void container_unref(struct container *c);
 /** The pod's first container has ended, and with it the pod: kills the others. */
 void runtime_end_members(struct runtime *rt, const struct container *of);
@@ -108,6 +118,22 @@ void container_unlink(struct container *c);
 /* save.c */
 /** Something has changed: writes state.json, or soon. */
 void runtime_save(struct runtime *rt);
+
+/* pod.c: does nothing, or says no, where rt->pod is NULL */
+void pod_free(struct pod *p);
+/** What its containers have in common; NULL: nothing. */
+const struct oci_spec *pod_spec(const struct runtime *rt);
+/** Whether a task may join now. */
+int pod_check_create(const struct runtime *rt, const char *id, struct err *e);
+/** The state of a task that has the sandbox' id, which none has made. False: not that id. */
+bool pod_task_state(const struct runtime *rt, const char *id, const char *exec_id,
+		    struct task_state *ret);
+/** The machine is gone, and the containers have ended. */
+void pod_died(struct runtime *rt);
+/** The shutdown begins: a stop that is under way is part of it from now on. */
+void pod_closing(struct runtime *rt);
+/** Everything is down. */
+void pod_closed(struct runtime *rt);
 
 /* process.c */
 int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,

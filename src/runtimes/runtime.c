@@ -101,6 +101,8 @@ void runtime_emit(struct runtime *rt, enum task_event_type type, const struct pr
 int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struct task_state *ret,
 		  struct err *e)
 {
+	if (pod_task_state(rt, id, exec_id, ret))
+		return 0;
 	struct process *p = runtime_find_process(rt, id, exec_id, e);
 	if (!p)
 		return -ENOENT;
@@ -286,13 +288,20 @@ static void create_done(void *arg)
 
 static void on_sandbox_dead(void *arg, const char *reason);
 
-static int make_sandbox(struct runtime *rt, const struct task_create *t, struct err *e)
+static bool is_given(const char *text)
 {
+	return text && text[0];
+}
+
+int runtime_make_sandbox(struct runtime *rt, const char *config_file, const char *config_body,
+			 struct err *e)
+{
+	bool told = is_given(config_file) || is_given(config_body);
 	const struct sandbox_params p = {
 		.loop = rt->params.loop,
 		.id = rt->params.sandbox_id,
-		.config_file = t->config_file,
-		.config_body = t->config_body,
+		.config_file = told ? config_file : rt->params.config_file,
+		.config_body = told ? config_body : rt->params.config_body,
 		.debug = rt->params.debug,
 		.on_dead = on_sandbox_dead,
 		.arg = rt,
@@ -309,6 +318,9 @@ static int begin_create(struct runtime *rt, const struct task_create *t, struct 
 	if (rt->status == SANDBOX_DEAD)
 		return err_status(e, STATUS_FAILED_PRECONDITION, "the sandbox is dead: %s",
 				  rt->dead_reason);
+	int r = pod_check_create(rt, t->id, e);
+	if (r < 0)
+		return r;
 	if (runtime_find(rt, t->id, NULL))
 		return err_status(e, STATUS_ALREADY_EXISTS, "container %s exists already", t->id);
 	if (rt->n_containers >= CONTAINERS_MAX)
@@ -319,9 +331,9 @@ static int begin_create(struct runtime *rt, const struct task_create *t, struct 
 	struct create_job *j = create_job_new(rt, t);
 	if (!j)
 		return err_set(e, -ENOMEM, "out of memory");
-	int r = container_new(rt, t, &j->container, e);
+	r = container_new(rt, t, &j->container, e);
 	if (r == 0 && rt->status == SANDBOX_NONE) {
-		r = make_sandbox(rt, t, e);
+		r = runtime_make_sandbox(rt, t->config_file, t->config_body, e);
 		if (r < 0)
 			container_unlink(j->container);
 	}
@@ -329,6 +341,7 @@ static int begin_create(struct runtime *rt, const struct task_create *t, struct 
 		create_job_free(j);
 		return r;
 	}
+	j->container->res.pod = pod_spec(rt);
 	list_add_tail(&rt->containers, &j->container->link);
 	rt->n_containers++;
 	*ret = j;
@@ -360,7 +373,7 @@ void runtime_create(struct runtime *rt, const struct task_create *t, task_done_f
 /* ---- The end -----------------------------------------------------------------------------------
  */
 
-static void stop_all(struct runtime *rt, uint32_t exit_status)
+void runtime_stop_all(struct runtime *rt, uint32_t exit_status)
 {
 	struct list *pos, *tmp, *pos2, *tmp2;
 
@@ -391,7 +404,7 @@ static void halt_on_worker(void *arg)
 
 /* A VMM may outlive the guest's agent or its file server; its tasks have ended, so it goes too, not
  * only when they are deleted. */
-static void halt(struct runtime *rt)
+void runtime_halt(struct runtime *rt)
 {
 	rt->in_flight++;
 	if (worker_pool_run(rt->params.workers, halt_on_worker, rt) < 0)
@@ -411,8 +424,9 @@ static void on_sandbox_dead(void *arg, const char *reason)
 		rt->status = SANDBOX_DEAD;
 		watch_stop(rt->watch);
 		runtime_save(rt);
-		stop_all(rt, EXIT_STATUS_LOST);
-		halt(rt);
+		runtime_stop_all(rt, EXIT_STATUS_LOST);
+		runtime_halt(rt);
+		pod_died(rt);
 	}
 }
 
@@ -425,6 +439,7 @@ static void shutdown_done(void *arg)
 {
 	struct shutdown_job *j = arg;
 	sandbox_free(TAKE_PTR(j->rt->sandbox));
+	pod_closed(j->rt);
 	j->waiter->done(j->waiter->arg, 0, NULL, NULL);
 	free(j->waiter);
 	free(j);
@@ -463,8 +478,9 @@ static void begin_shutdown(struct runtime *rt)
 	struct waiter *w = TAKE_PTR(rt->shutdown);
 	struct shutdown_job *j = calloc(1, sizeof *j);
 
+	pod_closing(rt);
 	if (rt->status == SANDBOX_UP)
-		stop_all(rt, EXIT_STATUS_KILLED);
+		runtime_stop_all(rt, EXIT_STATUS_KILLED);
 	rt->status = SANDBOX_CLOSED;
 	watch_stop(rt->watch);
 	loop_timer_free(TAKE_PTR(rt->save_timer));
@@ -531,5 +547,6 @@ void runtime_free(struct runtime *rt)
 		container_unlink(list_first(&rt->containers, struct container, link));
 	watch_free(rt->watch);
 	loop_timer_free(rt->save_timer);
+	pod_free(rt->pod);
 	free(rt);
 }

@@ -16,7 +16,9 @@
 #include "base/err.h"
 #include "io/loop.h"
 #include "io/worker.h"
+#include "oci/spec.h"
 #include "resource/rootfs.h"
+#include "runtimes/usage.h"
 
 #include "proto/agent.pb-c.h"
 
@@ -78,6 +80,9 @@ struct runtime_params {
 	const char *sandbox_id; /* borrowed */
 	const char *namespace;	/* containerd's; borrowed */
 	bool debug;
+	/* What `start` was told about the configuration, for when Create tells nothing: borrowed,
+	 * or NULL. */
+	const char *config_file, *config_body;
 	/** Something happened to a task. @rootfs only with TASK_EVENT_CREATE. Loop thread. */
 	void (*on_event)(void *arg, enum task_event_type type, const struct task_state *state,
 			 const struct task_create *create);
@@ -130,3 +135,56 @@ int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struc
  * and calls it with r = 1. Waits for work in flight. No request is taken afterwards.
  */
 void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg);
+
+/* ---- The pod as a sandbox (containerd's sandbox service) ---------------------------------------
+ *
+ * Either the first task brings a pod's machine up, or these do; then tasks join it while it is
+ * ready, and runtime_state() knows a task of the sandbox' own id.
+ */
+
+struct pod_create {
+	/* What the pod's own container would say, if it had one: host name, annotations, network
+	 * namespace, and in `mounts` and `sysctl` what all its containers shall have. Consumed on
+	 * success. */
+	struct oci_spec *spec;
+	const char *config_file, *config_body; /* or NULL */
+};
+
+struct pod_status {
+	bool ready;
+	pid_t pid;		    /* the VMM's */
+	struct timespec created_at; /* of the machine; 0: not yet */
+	struct timespec exited_at;  /* 0: not yet */
+	uint32_t exit_status;	    /* 0 if it was stopped */
+};
+
+/** As task_done_fn. */
+typedef void (*pod_done_fn)(void *arg, int r, const struct pod_status *status, const struct err *e);
+typedef void (*pod_usage_fn)(void *arg, int r, const struct usage *usage, const struct err *e);
+
+/** Remembers what the pod shall be; nothing is begun. ALREADY_EXISTS the second time. */
+int runtime_sandbox_create(struct runtime *rt, const struct pod_create *c, struct err *e);
+/** Boots it. A failure is undone wholly, and may be tried again; a running one is
+ * FAILED_PRECONDITION. */
+void runtime_sandbox_start(struct runtime *rt, pod_done_fn done, void *arg);
+/**
+ * Kills its containers (each has its event), then ends the machine, within about @timeout_ms (0:
+ * 10 s). Its tasks can be deleted afterwards, and its status be asked for. Idempotent, in each
+ * state.
+ */
+void runtime_sandbox_stop(struct runtime *rt, uint64_t timeout_ms, pod_done_fn done, void *arg);
+/** Answers when it has been stopped, or died. */
+void runtime_sandbox_wait(struct runtime *rt, pod_done_fn done, void *arg);
+/** Asks the guest's agent whether it is well. */
+void runtime_sandbox_ping(struct runtime *rt, pod_done_fn done, void *arg);
+/** What the shim, the machine and its helpers use of the host. */
+void runtime_sandbox_usage(struct runtime *rt, pod_usage_fn done, void *arg);
+/** As runtime_shutdown() with @now, and also breaks a boot off. Works in each state, and without a
+ * sandbox too. */
+void runtime_sandbox_shutdown(struct runtime *rt, task_done_fn done, void *arg);
+
+int runtime_sandbox_status(struct runtime *rt, struct pod_status *ret, struct err *e);
+/** A JSON object about machine, configuration and boot; malloc'ed, NULL: out of memory. */
+char *runtime_sandbox_describe(struct runtime *rt);
+/** The id of the sandbox that runtime_sandbox_create() has made; NULL: none. */
+const char *runtime_sandbox_id(const struct runtime *rt);
