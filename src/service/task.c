@@ -513,10 +513,15 @@ static void on_shutdown(void *ctx, struct rpc_call *call)
 {
 	struct task_service *s = ctx;
 	const TASK(ShutdownRequest) *req = REQUEST(ShutdownRequest, call);
-	struct pending *p = defer(s, call);
+	const Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+	const char *sandbox = runtime_sandbox_id(s->runtime);
+	struct pending *p;
 
-	if (p)
-		runtime_shutdown(s->runtime, req->now, reply_shutdown, p);
+	/* containerd asks after each task's deletion; the end of a sandbox is its own request. */
+	if (sandbox && strcmp(req->id, sandbox) != 0)
+		rpc_call_reply(call, &empty.base);
+	else if ((p = defer(s, call)))
+		runtime_shutdown(s->runtime, req->now || sandbox, reply_shutdown, p);
 }
 
 /* ---- The table

@@ -41,7 +41,7 @@ struct fake_agent {
 	size_t n_unanswered;
 
 	pthread_mutex_t lock; /* guards what follows */
-	char sandbox[1024];
+	char sandbox[1024], mounts[1024];
 	bool sick;
 	bool silent;
 	int oom_status;
@@ -266,6 +266,25 @@ void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size)
 	pthread_mutex_unlock(&f->lock);
 }
 
+void fake_agent_mounts(struct fake_agent *f, char *dst, size_t size)
+{
+	pthread_mutex_lock(&f->lock);
+	(void)snprintf(dst, size, "%s", f->mounts);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static void note_mounts(struct fake_agent *f, const Grpc__Spec *spec)
+{
+	pthread_mutex_lock(&f->lock);
+	f->mounts[0] = '\0';
+	for (size_t i = 0; spec && i < spec->n_mounts; i++) {
+		size_t n = strlen(f->mounts);
+		(void)snprintf(f->mounts + n, sizeof f->mounts - n, "%s ",
+			       spec->mounts[i]->destination);
+	}
+	pthread_mutex_unlock(&f->lock);
+}
+
 void fake_agent_set_health(struct fake_agent *f, bool well)
 {
 	pthread_mutex_lock(&f->lock);
@@ -278,6 +297,7 @@ static void on_create(void *ctx, struct rpc_call *call)
 	struct fake_agent *f = ctx;
 	REQUEST(CreateContainerRequest);
 	count(f, call);
+	note_mounts(f, req->oci);
 	if (add(f, req->container_id, "", req->oci ? req->oci->process : NULL) < 0)
 		rpc_call_failf(call, STATUS_NOT_FOUND, "exec: \"nope\": executable file not found");
 	else

@@ -31,6 +31,8 @@ void fake_agent_free(struct fake_agent *f);
 unsigned fake_agent_calls(struct fake_agent *f, const char *method);
 /** The last CreateSandbox: "<host name>|<line of DNS>|<line of DNS>...". Any thread. */
 void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size);
+/** The destinations of the last CreateContainer's mounts, a blank after each. Any thread. */
+void fake_agent_mounts(struct fake_agent *f, char *dst, size_t size);
 /** What its health check answers from now on; at first it is well. Any thread. */
 void fake_agent_set_health(struct fake_agent *f, bool well);
 /** What "flood" writes at a place. */
