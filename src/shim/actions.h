@@ -8,6 +8,9 @@
 #define BIND_FD_ENV "KATA_RUNTIME_BIND_FD"
 /* A pipe's end: `start` writes a byte when containerd has the address, or dies before. */
 #define READY_FD_ENV "KATA_RUNTIME_READY_FD"
+/* The inherited file's number with the runtime's options that `start` was given, packed
+ * (runtimeoptions.v1.Options); unset: none. */
+#define OPTIONS_FD_ENV "KATA_RUNTIME_OPTIONS_FD"
 
 #define SHIM_RUNTIME_NAME "io.containerd.kata.v2"
 /* The version of the field's runtime whose contract this is; clients compare it. */

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 
 #include "proto/bootstrap.pb-c.h"
+#include "proto/runtimeoptions.pb-c.h"
 
 #include <poll.h>
 #include <string.h>
@@ -33,6 +34,23 @@ static int read_input(struct buf *ret)
 	return ret->len > INPUT_MAX ? -EFBIG : 0;
 }
 
+/* Options of another kind are another runtime's, or none at all (google.protobuf.Empty). */
+static int take_options(const Google__Protobuf__Any *any, struct bootstrap *ret, struct err *e)
+{
+	/* early releases had the package inside of another */
+	if (!any || !strstr(any->type_url, runtimeoptions__v1__options__descriptor.name))
+		return 0;
+	Runtimeoptions__V1__Options *o =
+		runtimeoptions__v1__options__unpack(NULL, any->value.len, any->value.data);
+	if (!o)
+		return err_set(e, -EINVAL, "the runtime's options (%s) cannot be decoded",
+			       runtimeoptions__v1__options__descriptor.name);
+	runtimeoptions__v1__options__free_unpacked(o, NULL);
+	buf_clear(&ret->options);
+	buf_append(&ret->options, any->value.data, any->value.len);
+	return buf_failed(&ret->options) ? err_set(e, -ENOMEM, "out of memory") : 0;
+}
+
 static int use_params(const BOOT(BootstrapParams) * p, struct bootstrap *ret, struct err *e)
 {
 	bool has_dir = p->_socket_dir_case ==
@@ -40,6 +58,11 @@ static int use_params(const BOOT(BootstrapParams) * p, struct bootstrap *ret, st
 
 	ret->structured = true;
 	ret->debug = (int)p->log_level < 0;
+	for (size_t i = 0; i < p->n_extensions; i++) {
+		int r = take_options(p->extensions[i]->value, ret, e);
+		if (r < 0)
+			return r;
+	}
 	if (!has_dir || !p->socket_dir[0])
 		return 0;
 	if (p->socket_dir[0] != '/')
@@ -51,19 +74,33 @@ static int use_params(const BOOT(BootstrapParams) * p, struct bootstrap *ret, st
 		     : 0;
 }
 
+static int parse_any(const void *data, size_t len, struct bootstrap *ret, struct err *e)
+{
+	Google__Protobuf__Any *any = google__protobuf__any__unpack(NULL, len, data);
+	if (!any)
+		return 0;
+	int r = take_options(any, ret, e);
+	google__protobuf__any__free_unpacked(any, NULL);
+	return r;
+}
+
 int bootstrap_parse(const struct cli *c, const void *data, size_t len, struct bootstrap *ret,
 		    struct err *e)
 {
 	*ret = (struct bootstrap){.debug = c->debug, .socket_dir = SHIM_SOCKET_DIR};
 	BOOT(BootstrapParams) *p =
 		containerd__runtime__bootstrap__v1__bootstrap_params__unpack(NULL, len, data);
-	if (!p)
-		return 0;
-	int r = 0;
-	if (strcmp(p->instance_id, c->id) == 0 && strcmp(p->namespace_, c->namespace) == 0)
-		r = use_params(p, ret, e);
-	containerd__runtime__bootstrap__v1__bootstrap_params__free_unpacked(p, NULL);
+	bool ours =
+		p && strcmp(p->instance_id, c->id) == 0 && strcmp(p->namespace_, c->namespace) == 0;
+	int r = ours ? use_params(p, ret, e) : parse_any(data, len, ret, e);
+	if (p)
+		containerd__runtime__bootstrap__v1__bootstrap_params__free_unpacked(p, NULL);
 	return r;
+}
+
+void bootstrap_deinit(struct bootstrap *b)
+{
+	buf_free(&b->options);
 }
 
 int bootstrap_read(const struct cli *c, struct bootstrap *ret, struct err *e)

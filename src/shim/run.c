@@ -10,9 +10,12 @@
 #include "base/log.h"
 #include "io/worker.h"
 #include "runtimes/runtime.h"
+#include "service/sandbox.h"
 #include "service/task.h"
 #include "shim/actions.h"
 #include "shim/socket.h"
+
+#include "proto/runtimeoptions.pb-c.h"
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -25,7 +28,8 @@
 #include <sys/un.h>
 
 #define WORKERS 4
-#define FLUSH_MS 2000 /* containerd reports a shim as leaked when Shutdown takes 3 s */
+#define OPTIONS_MAX (1u << 20) /* as `start` reads */
+#define FLUSH_MS 2000	       /* containerd reports a shim as leaked when Shutdown takes 3 s */
 
 struct shim {
 	struct loop *loop;
@@ -36,6 +40,8 @@ struct shim {
 	struct task_service task;
 	struct loop_io *ready; /* until `start` has told our address */
 	int ready_fd;
+	struct sandbox_service sandbox;
+	char *config_file, *config_body; /* as `start` was told; or NULL */
 };
 
 /* Before any thread. */
@@ -92,7 +98,8 @@ static void bound_memory(void)
 	(void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
-/* The descriptor that an environment variable names, if it is of that type; else -EBADF. */
+/* The descriptor that an environment variable names, if it is of that type; else -EBADF. The
+ * variable is not passed on. */
 static int inherited_fd(const char *variable, mode_t type)
 {
 	const char *text = getenv(variable);
@@ -103,6 +110,7 @@ static int inherited_fd(const char *variable, mode_t type)
 	if (!text || end == text || *end || fd < 3 || fd > INT32_MAX || fstat((int)fd, &st) < 0 ||
 	    (st.st_mode & S_IFMT) != type)
 		return -EBADF;
+	(void)unsetenv(variable);
 	(void)fd_set_cloexec((int)fd, true);
 	return (int)fd;
 }
@@ -116,7 +124,6 @@ static int inherited_socket(struct err *e)
 			       "%s is \"%s\": must be the number of a listening socket; this is "
 			       "what `start` runs",
 			       BIND_FD_ENV, text ? text : "");
-	(void)unsetenv(BIND_FD_ENV);
 	return fd;
 }
 
@@ -139,10 +146,39 @@ static void on_ready(void *arg, unsigned events)
 static int watch_start(struct shim *s)
 {
 	s->ready_fd = inherited_fd(READY_FD_ENV, S_IFIFO);
-	(void)unsetenv(READY_FD_ENV);
 	if (s->ready_fd < 0)
 		return 0;
 	return loop_io_new(s->loop, s->ready_fd, LOOP_READ, on_ready, s, &s->ready);
+}
+
+static int take_options(struct shim *s, const Runtimeoptions__V1__Options *o, struct err *e)
+{
+	if (o->config_path[0] && !(s->config_file = strdup(o->config_path)))
+		return err_set(e, -ENOMEM, "out of memory");
+	if (o->config_body.len &&
+	    !(s->config_body = strndup((const char *)o->config_body.data, o->config_body.len)))
+		return err_set(e, -ENOMEM, "out of memory");
+	return 0;
+}
+
+/* What containerd told `start` about the configuration; a Create may tell otherwise. */
+static int inherited_options(struct shim *s, struct err *e)
+{
+	_cleanup_close_ int fd = inherited_fd(OPTIONS_FD_ENV, S_IFREG);
+	_cleanup_buf_ struct buf packed = BUF_INIT;
+
+	if (fd < 0)
+		return 0;
+	int r = fd_read_all(fd, OPTIONS_MAX, &packed);
+	if (r < 0)
+		return err_errno(e, r, "read the runtime's options");
+	Runtimeoptions__V1__Options *o =
+		runtimeoptions__v1__options__unpack(NULL, packed.len, (const uint8_t *)packed.data);
+	if (!o)
+		return err_set(e, -EINVAL, "the runtime's options cannot be decoded");
+	r = take_options(s, o, e);
+	runtimeoptions__v1__options__free_unpacked(o, NULL);
+	return r;
 }
 
 static void on_flushed(void *arg)
@@ -175,6 +211,8 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 		.sandbox_id = c->id,
 		.namespace = c->namespace,
 		.debug = c->debug,
+		.config_file = s->config_file,
+		.config_body = s->config_body,
 		.on_event = task_service_on_event,
 		.arg = &s->task,
 	};
@@ -182,8 +220,12 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 		r = runtime_new(&params, &s->runtime);
 	s->task = (struct task_service){
 		.runtime = s->runtime, .events = s->events, .on_shutdown = on_shutdown, .arg = s};
+	s->sandbox = (struct sandbox_service){
+		.runtime = s->runtime, .sandbox_id = c->id, .on_shutdown = on_shutdown, .arg = s};
 	if (r == 0)
 		r = task_service_register(&s->task, s->server);
+	if (r == 0)
+		r = sandbox_service_register(&s->sandbox, s->server);
 	if (r == 0)
 		r = rpc_server_listen(s->server, listen_fd);
 	if (r == 0)
@@ -199,6 +241,8 @@ static void destroy(struct shim *s)
 	events_free(s->events);
 	runtime_free(s->runtime);
 	loop_free(s->loop);
+	free(s->config_file);
+	free(s->config_body);
 }
 
 int shim_run(const struct cli *c, struct err *e)
@@ -218,7 +262,9 @@ int shim_run(const struct cli *c, struct err *e)
 	open_logs(c);
 	adjust_oom_score();
 	core_schedule();
-	int r = own_mount_namespace(e);
+	int r = inherited_options(&s, e);
+	if (r == 0)
+		r = own_mount_namespace(e);
 	if (r == 0)
 		r = build(&s, c, listen_fd, e);
 	if (r == 0)

@@ -22,22 +22,24 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define DAEMON_BIND_FD 3
 #define DAEMON_READY_FD 4
+#define DAEMON_OPTIONS_FD 5
 
 extern char **environ;
 
 /* The daemon's environment: ours, and the numbers of its descriptors. */
-static char **daemon_env(struct err *e)
+static char **daemon_env(bool has_options, struct err *e)
 {
-	static char bind_fd[32], ready_fd[32];
+	static char bind_fd[32], ready_fd[32], options_fd[40];
 	size_t n = 0;
 
 	while (environ[n])
 		n++;
-	char **env = calloc(n + 3, sizeof *env);
+	char **env = calloc(n + 4, sizeof *env);
 	if (!env) {
 		(void)err_set(e, -ENOMEM, "out of memory");
 		return NULL;
@@ -47,7 +49,25 @@ static char **daemon_env(struct err *e)
 	(void)snprintf(ready_fd, sizeof ready_fd, "%s=%d", READY_FD_ENV, DAEMON_READY_FD);
 	env[n] = bind_fd;
 	env[n + 1] = ready_fd;
+	if (has_options) {
+		(void)snprintf(options_fd, sizeof options_fd, "%s=%d", OPTIONS_FD_ENV,
+			       DAEMON_OPTIONS_FD);
+		env[n + 2] = options_fd;
+	}
 	return env;
+}
+
+/* The options may hold a whole configuration: more than fits an environment or a pipe. */
+static int options_file(const struct bootstrap *boot, struct err *e)
+{
+	_cleanup_close_ int fd = memfd_create("options", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_errno(e, -errno, "make a file for the runtime's options");
+	int r = fd_write_all(fd, boot->options.data, boot->options.len);
+	if (r < 0)
+		return err_errno(e, r, "write the runtime's options");
+	return lseek(fd, 0, SEEK_SET) < 0 ? err_errno(e, -errno, "rewind the runtime's options")
+					  : TAKE_FD(fd);
 }
 
 static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int listen_fd,
@@ -69,17 +89,22 @@ static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int l
 			      c->id,
 			      boot->debug ? "-debug" : NULL,
 			      NULL};
-	_cleanup_free_ char **env = daemon_env(e);
+	bool has_options = boot->options.len > 0;
+	_cleanup_free_ char **env = daemon_env(has_options, e);
 	if (!env)
 		return -ENOMEM;
+	_cleanup_close_ int options_fd = has_options ? options_file(boot, e) : -EBADF;
+	if (has_options && options_fd < 0)
+		return options_fd;
 
 	const struct child_fd fds[] = {{.fd = listen_fd, .as = DAEMON_BIND_FD},
-				       {.fd = ready_fd, .as = DAEMON_READY_FD}};
+				       {.fd = ready_fd, .as = DAEMON_READY_FD},
+				       {.fd = options_fd, .as = DAEMON_OPTIONS_FD}};
 	struct child_spec spec = CHILD_SPEC_INIT;
 	spec.argv = argv;
 	spec.envp = (const char *const *)env;
 	spec.fds = fds;
-	spec.n_fds = ARRAY_SIZE(fds);
+	spec.n_fds = has_options ? 3 : 2;
 	spec.outlive = true;
 	spec.new_session = true;
 	spec.ignore_sigterm = true; /* from its first moment: see main.c */
@@ -151,36 +176,42 @@ static void lock_bundle(void)
 		(void)flock(fd, LOCK_EX);
 }
 
-int shim_start(const struct cli *c, struct err *e)
+static int start(const struct cli *c, const struct bootstrap *boot, struct err *e)
 {
 	_cleanup_close_ int ready = -EBADF;
 	char socket_path[SHIM_SOCKET_PATH_MAX], address[SHIM_SOCKET_PATH_MAX + 8];
 	struct oci_pod_identity pod;
-	struct bootstrap boot;
-
-	int r = bootstrap_read(c, &boot, e);
-	if (r == 0)
-		r = sandbox_to_join(&pod, e);
+	int r = sandbox_to_join(&pod, e);
 	if (r < 0)
 		return r;
 	bool joins = pod.sandbox_id[0];
 	lock_bundle();
-	r = shim_socket_path(boot.socket_dir, c->address, c->namespace,
+	r = shim_socket_path(boot->socket_dir, c->address, c->namespace,
 			     joins ? pod.sandbox_id : c->id, socket_path);
 	if (r < 0)
 		return err_set(e, r, "socket_dir \"%s\" is too long for a socket's path",
-			       boot.socket_dir);
+			       boot->socket_dir);
+
 	if (!joins) {
-		r = start_daemon(c, &boot, socket_path, &ready, e);
+		r = start_daemon(c, boot, socket_path, &ready, e);
 		if (r < 0)
 			return r;
 	}
-
 	(void)snprintf(address, sizeof address, "unix://%s", socket_path);
 	r = write_text("address", address, e);
 	if (r == 0)
-		r = bootstrap_reply(&boot, address, e);
+		r = bootstrap_reply(boot, address, e);
 	if (r == 0 && ready >= 0)
 		r = fd_write_all(ready, "1", 1);
+	return r;
+}
+
+int shim_start(const struct cli *c, struct err *e)
+{
+	struct bootstrap boot = BOOTSTRAP_INIT;
+	int r = bootstrap_read(c, &boot, e);
+	if (r == 0)
+		r = start(c, &boot, e);
+	bootstrap_deinit(&boot);
 	return r;
 }

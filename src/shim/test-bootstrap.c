@@ -52,10 +52,54 @@ static void what_is_for_another_or_no_message_gives_the_plain_answer(void **stat
 	assert_false(b.structured);
 	assert_int_equal(bootstrap_parse(&cli, any, sizeof any - 1, &b, &e), 0);
 	assert_false(b.structured);
+	bootstrap_deinit(&b);
 	assert_int_equal(bootstrap_parse(&cli, "\xff\xff\xff", 3, &b, &e), 0);
 	assert_false(b.structured);
 	assert_int_equal(bootstrap_parse(&cli, NULL, 0, &b, &e), 0);
 	assert_string_equal(b.socket_dir, SHIM_SOCKET_DIR);
+}
+
+/* runtimeoptions.v1.Options{config_path: "/x"} */
+static const char options[] = "\022\002/x";
+
+static void assert_options(struct bootstrap *b)
+{
+	assert_int_equal(b->options.len, 4);
+	assert_memory_equal(b->options.data, options, 4);
+	bootstrap_deinit(b);
+}
+
+static void the_runtimes_options_are_found_in_every_generation(void **state)
+{
+	struct bootstrap b;
+	struct err e = ERR_INIT;
+	uint8_t packed[512];
+	static const char any[] = "\n\031runtimeoptions.v1.Options\022\004\022\002/x";
+	assert_int_equal(bootstrap_parse(&cli, any, sizeof any - 1, &b, &e), 0);
+	assert_options(&b);
+
+	BOOT(BootstrapParams) p = CONTAINERD__RUNTIME__BOOTSTRAP__V1__BOOTSTRAP_PARAMS__INIT;
+	BOOT(Extension) empty = CONTAINERD__RUNTIME__BOOTSTRAP__V1__EXTENSION__INIT;
+	BOOT(Extension) extension = CONTAINERD__RUNTIME__BOOTSTRAP__V1__EXTENSION__INIT;
+	BOOT(Extension) * extensions[] = {&empty, &extension};
+	Google__Protobuf__Any value = GOOGLE__PROTOBUF__ANY__INIT;
+	value.type_url = "runtimeoptions.v1.Options";
+	value.value.data = (uint8_t *)options;
+	value.value.len = 4;
+	extension.value = &value;
+	p.instance_id = "c1";
+	p.namespace_ = "ns";
+	p.extensions = extensions;
+	p.n_extensions = 2;
+	size_t n = containerd__runtime__bootstrap__v1__bootstrap_params__pack(&p, packed);
+	assert_int_equal(bootstrap_parse(&cli, packed, n, &b, &e), 0);
+	assert_true(b.structured);
+	assert_options(&b);
+
+	value.type_url = "google.protobuf.Empty"; /* ctr sandboxes run */
+	n = containerd__runtime__bootstrap__v1__bootstrap_params__pack(&p, packed);
+	assert_int_equal(bootstrap_parse(&cli, packed, n, &b, &e), 0);
+	assert_int_equal(b.options.len, 0);
 }
 
 static void a_directory_must_be_usable(void **state)
@@ -86,6 +130,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(parameters_for_this_instance_count),
 		cmocka_unit_test(what_is_for_another_or_no_message_gives_the_plain_answer),
+		cmocka_unit_test(the_runtimes_options_are_found_in_every_generation),
 		cmocka_unit_test(a_directory_must_be_usable),
 		cmocka_unit_test(the_name_is_the_fields),
 	};
