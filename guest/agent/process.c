@@ -29,8 +29,10 @@
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
-static void answer_waiters(struct process *p)
+/* Returns whether anybody heard it: not those whose connection is gone. */
+static bool answer_waiters(struct process *p)
 {
+	bool heard = false;
 	Grpc__WaitProcessResponse response = GRPC__WAIT_PROCESS_RESPONSE__INIT;
 
 	response.status = p->status;
@@ -38,6 +40,7 @@ static void answer_waiters(struct process *p)
 		struct waiter *w = list_first(&p->waiters, struct waiter, link);
 		list_del(&w->link);
 		p->n_waiters--;
+		heard |= rpc_call_wanted(w->call);
 		if (p->exited)
 			rpc_call_reply(w->call, &response.base);
 		else
@@ -46,6 +49,7 @@ static void answer_waiters(struct process *p)
 				       p->exec_id);
 		free(w);
 	}
+	return heard;
 }
 
 void process_destroy(struct process *p)
@@ -54,7 +58,7 @@ void process_destroy(struct process *p)
 
 	list_del(&p->link);
 	c->n_processes--;
-	answer_waiters(p);
+	(void)answer_waiters(p);
 	loop_io_free(p->pidfd_io);
 	loop_timer_free(p->linger);
 	stream_in_close(&p->in);
@@ -86,8 +90,7 @@ static void tell_end(struct process *p)
 {
 	if (list_empty(&p->waiters) || oom_holds_end(p->container))
 		return;
-	p->waited = true;
-	answer_waiters(p);
+	p->waited |= answer_waiters(p);
 }
 
 void process_tell_ends(struct container *c)
@@ -374,6 +377,12 @@ static void after_read(struct agent *a, const char *cid, const char *exec_id)
 		forget_if_done(p);
 }
 
+static bool is_wanted(void *arg)
+{
+	const struct io_call *io = arg;
+	return rpc_call_wanted(io->call);
+}
+
 static void on_read(void *arg, int r, const void *data, size_t len)
 {
 	struct io_call *io = arg;
@@ -423,7 +432,7 @@ static void read_stream(struct agent *a, struct rpc_call *call, bool errout)
 		return;
 	if (p->linger)
 		loop_timer_stop(p->linger);
-	int r = stream_out_read(errout ? &p->err : &p->out, q->len, on_read, io);
+	int r = stream_out_read(errout ? &p->err : &p->out, q->len, is_wanted, on_read, io);
 	if (r < 0) {
 		free(io);
 		rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED,

@@ -13,6 +13,7 @@
 struct reader {
 	struct list link;
 	size_t max;
+	stream_wanted_fn wanted;
 	stream_read_fn done;
 	void *arg;
 };
@@ -96,9 +97,32 @@ static ssize_t read_available(int fd, char *data, size_t max)
 	return (ssize_t)have;
 }
 
+/* A reader whose connection is gone must not be given bytes that its successor waits for. */
+static void drop_unwanted(struct stream_out *s)
+{
+	struct list *n, *next;
+	struct list gone = LIST_INIT(gone);
+
+	list_for_each_safe (n, next, &s->readers) {
+		struct reader *rd = list_entry(n, struct reader, link);
+		if (rd->wanted(rd->arg))
+			continue;
+		list_del(n);
+		list_add_tail(&gone, n);
+		s->n_readers--;
+	}
+	while (!list_empty(&gone)) {
+		struct reader *rd = list_first(&gone, struct reader, link);
+		list_del(&rd->link);
+		rd->done(rd->arg, -ECANCELED, NULL, 0);
+		free(rd);
+	}
+}
+
 /* Serves readers while there is something to serve them with. */
 static void serve(struct stream_out *s)
 {
+	drop_unwanted(s);
 	while (!list_empty(&s->readers)) {
 		if (s->eof) {
 			answer(s, 0, NULL, 0);
@@ -165,14 +189,17 @@ int stream_out_init(struct stream_out *s, struct loop *loop, int fd)
 	return 0;
 }
 
-int stream_out_read(struct stream_out *s, size_t max, stream_read_fn done, void *arg)
+int stream_out_read(struct stream_out *s, size_t max, stream_wanted_fn wanted, stream_read_fn done,
+		    void *arg)
 {
+	drop_unwanted(s);
 	if (s->n_readers >= STREAM_WAITING_MAX)
 		return -EAGAIN;
 	struct reader *rd = malloc(sizeof *rd);
 	if (!rd)
 		return -ENOMEM;
 	rd->max = max > STREAM_READ_MAX ? STREAM_READ_MAX : max;
+	rd->wanted = wanted;
 	rd->done = done;
 	rd->arg = arg;
 	list_add_tail(&s->readers, &rd->link);

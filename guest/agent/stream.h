@@ -31,6 +31,8 @@
  * negative errno if the stream was closed under the read.
  */
 typedef void (*stream_read_fn)(void *arg, int r, const void *data, size_t len);
+/** Whether a read that waits is still wanted: its answer takes bytes out of the stream for good. */
+typedef bool (*stream_wanted_fn)(void *arg);
 
 struct stream_out {
 	struct loop *loop;
@@ -49,9 +51,11 @@ struct stream_out {
 int stream_out_init(struct stream_out *s, struct loop *loop, int fd);
 /**
  * Reads up to @max bytes (1 to STREAM_READ_MAX): what there is at once, or the first that comes.
- * @done runs once, maybe before this returns. -EAGAIN if too many reads wait already.
+ * @done runs once, maybe before this returns; with -ECANCELED for a read that is not @wanted any
+ * more when its turn has come. -EAGAIN if too many reads wait already.
  */
-int stream_out_read(struct stream_out *s, size_t max, stream_read_fn done, void *arg);
+int stream_out_read(struct stream_out *s, size_t max, stream_wanted_fn wanted, stream_read_fn done,
+		    void *arg);
 /** The process has exited: from now on silence ends the stream. */
 void stream_out_exited(struct stream_out *s);
 /** Closes; waiting reads get -ECANCELED. */

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/testing.h"
 #include "guest/agent/test-client.h"
+#include "rpc/listen.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -181,6 +182,39 @@ static void wait_then_read(void **state)
 	expect_output("early", "", true, "end\n");
 	assert_int_equal(wait_process(&f, "early", ""), -STATUS_NOT_FOUND);
 	remove_ok("early");
+}
+
+static void reconnect(void)
+{
+	fixture_disconnect(&f);
+	int fd = rpc_connect_unix(f.socket, time_deadline(20000), NULL);
+	assert_true(fd >= 0);
+	fixture_connect(&f, fd);
+}
+
+static void calls_of_a_lost_connection_take_nothing_away(void **state)
+{
+	Grpc__ReadStreamRequest read = GRPC__READ_STREAM_REQUEST__INIT;
+	Grpc__WaitProcessRequest wait = GRPC__WAIT_PROCESS_REQUEST__INIT;
+	struct async lost_read, lost_wait;
+
+	run(&f, "lost", "cat; exit 7");
+	read.container_id = wait.container_id = (char *)"lost";
+	read.len = 4096;
+	call_async(&f, "ReadStdout", &read.base, &lost_read);
+	call_async(&f, "WaitProcess", &wait.base, &lost_wait);
+	assert_false(async_wait(&lost_read, 100));
+	reconnect();
+	assert_true(async_wait(&lost_read, 5000));
+	assert_true(async_wait(&lost_wait, 5000));
+	async_end(&lost_read);
+	async_end(&lost_wait);
+	assert_int_equal(write_stdin(&f, "lost", "", "hello\n", 6), STATUS_OK);
+	assert_int_equal(write_stdin(&f, "lost", "", "", 0), STATUS_OK);
+	expect_output("lost", "", false, "hello\n");
+	expect_output("lost", "", true, "");
+	assert_int_equal(wait_process(&f, "lost", ""), 7);
+	remove_ok("lost");
 }
 
 static void signals_and_codes(void **state)
@@ -751,6 +785,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(read_then_wait),
 		cmocka_unit_test(processes_are_listed),
 		cmocka_unit_test(wait_then_read),
+		cmocka_unit_test(calls_of_a_lost_connection_take_nothing_away),
 		cmocka_unit_test(signals_and_codes),
 		cmocka_unit_test(standard_input),
 		cmocka_unit_test(a_background_child_does_not_hold_the_end),
