@@ -214,6 +214,10 @@ static void start_init(struct process *p, task_done_fn done, void *arg)
 {
 	Grpc__StartContainerRequest req = GRPC__START_CONTAINER_REQUEST__INIT;
 	req.container_id = p->container->res.id;
+	/* Before it runs, so that the first that it sees is the right size; an agent that takes its
+	 * calls in another order hears of it once more afterwards. */
+	if (p->terminal && p->width && p->height)
+		send_resize(p, ignore_outcome, NULL);
 	call_agent(p, "StartContainer", &req.base, finish_start, done, arg);
 }
 
@@ -272,7 +276,12 @@ static void on_exec_io(void *arg, int r, const struct err *e)
 
 static int start_exec(struct process *p, task_done_fn done, void *arg, struct err *e)
 {
-	Grpc__Process *message;
+	Grpc__Process *message = NULL;
+
+	if (p->terminal && p->width && p->height) {
+		p->spec->console_width = p->width;
+		p->spec->console_height = p->height;
+	}
 	int r = oci_process_to_proto(p->spec, &message, e);
 	if (r < 0)
 		return r;
@@ -641,6 +650,9 @@ void runtime_resize(struct runtime *rt, const char *id, const char *exec_id, uin
 	if (p && !p->terminal)
 		(void)err_status(&e, STATUS_FAILED_PRECONDITION,
 				 "process \"%s\" of container %s has no terminal", exec_id, id);
+	else if (p && (width > UINT16_MAX || height > UINT16_MAX))
+		(void)err_set(&e, -EINVAL, "terminal size %ux%u: at most %d are possible", width,
+			      height, UINT16_MAX);
 	if (e.errnum) {
 		refuse(done, arg, &e);
 		return;

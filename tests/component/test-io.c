@@ -251,6 +251,7 @@ static int open_io(struct fixture *f, unsigned i, const char *in, const char *ou
 
 	s->f = f;
 	s->params = (struct process_io_params){.loop = f->loop,
+					       .terminal = s->params.terminal,
 					       .workers = f->workers,
 					       .container_id = "c1",
 					       .exec_id = ids[i],
@@ -577,6 +578,28 @@ static void much_input_comes_through_whole(void **state)
 	close(out);
 }
 
+static void a_terminal_has_one_output_and_no_end_of_input(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	char text[32];
+	int out = open_fifo(&o, O_RDONLY);
+
+	f->s[0].params.terminal = true;
+	assert_int_equal(open_io(f, 0, in.path, o.path, "/not/opened"), 0);
+	start(f, 0, "cat", "");
+	int fd = open_fifo(&in, O_WRONLY);
+	assert_int_equal(write(fd, "hello", 5), 5);
+	assert_int_equal(read(out, text, sizeof text), 5);
+	on_loop(f, close_stdin, &f->s[0]);
+	close(fd); /* the client hangs up: the terminal does not */
+	assert_false(comes(&f->s[0].drained, 200));
+	assert_int_equal(fake_agent_calls(f->fake, "WriteStdin"), 1);
+	assert_int_equal(fake_agent_calls(f->fake, "ReadStderr"), 0);
+	end(f, 0);
+	close(out);
+}
+
 /* ---- Files and logging binaries ----------------------------------------------------------------
  */
 
@@ -712,6 +735,7 @@ int main(void)
 		TEST(close_io_without_a_writer_is_the_end),
 		TEST(a_client_that_was_there_before_the_start_has_said_all),
 		TEST(much_input_comes_through_whole),
+		TEST(a_terminal_has_one_output_and_no_end_of_input),
 		TEST(a_file_is_made_and_appended_to),
 		TEST(a_path_that_is_missing_is_refused),
 		TEST(a_logging_binary_gets_all_and_is_waited_for),
