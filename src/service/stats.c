@@ -6,11 +6,14 @@
  */
 #include "service/stats.h"
 
+#include "oci/arena.h"
+
 #include "proto/cgroups_v1.pb-c.h"
 #include "proto/cgroups_v2.pb-c.h"
 
 #include <linux/magic.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/vfs.h>
 
 bool stats_host_is_v2(void)
@@ -67,6 +70,11 @@ static const char *pack(const ProtobufCMessage *m, struct buf *ret)
 	return m->descriptor->name;
 }
 
+/* Room for @n messages of a repeated field, and for the list of them. False: no memory left. */
+#define MAKE_LIST(arena, n, items, list)                           \
+	((items) = oci_arena_array((arena), (n), sizeof *(items)), \
+	 (list) = oci_arena_array((arena), (n), sizeof *(list)), (items) && (list))
+
 /* ---- Version 1 ------------------------------------------------------------------------------- */
 
 #define V1(name) Io__Containerd__Cgroups__V1__##name
@@ -90,6 +98,7 @@ struct v1_parts {
 	V1(CPUStat) cpu;
 	V1(MemoryStat) memory;
 	V1(MemoryEntry) mem, swap, kernel;
+	V1(BlkIOStat) blkio;
 };
 
 static void v1_cpu(V1(Metrics) * m, struct v1_parts *p, const Grpc__CpuStats *c)
@@ -128,10 +137,98 @@ static void v1_memory(V1(Metrics) * m, struct v1_parts *p, const Grpc__MemorySta
 	m->memory = &p->memory;
 }
 
-static const char *pack_v1(const Grpc__CgroupStats *s, struct buf *ret)
+static int v1_entries(Grpc__BlkioStatsEntry *const *from, size_t n, V1(BlkIOEntry) * **ret,
+		      size_t *ret_n, struct oci_arena *a)
+{
+	V1(BlkIOEntry) * v, **list;
+
+	if (!MAKE_LIST(a, n, v, list))
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		v[i] = (V1(BlkIOEntry))IO__CONTAINERD__CGROUPS__V1__BLK_IOENTRY__INIT;
+		v[i].op = from[i]->op;
+		v[i].major = from[i]->major;
+		v[i].minor = from[i]->minor;
+		v[i].value = from[i]->value;
+		list[i] = &v[i];
+	}
+	*ret = list;
+	*ret_n = n;
+	return 0;
+}
+
+static int v1_blkio(V1(BlkIOStat) * b, const Grpc__BlkioStats *s, struct oci_arena *a)
+{
+	*b = (V1(BlkIOStat))IO__CONTAINERD__CGROUPS__V1__BLK_IOSTAT__INIT;
+#define ENTRIES(field) v1_entries(s->field, s->n_##field, &b->field, &b->n_##field, a)
+	bool ok = ENTRIES(io_service_bytes_recursive) == 0 && ENTRIES(io_serviced_recursive) == 0 &&
+		  ENTRIES(io_queued_recursive) == 0 && ENTRIES(io_service_time_recursive) == 0 &&
+		  ENTRIES(io_wait_time_recursive) == 0 && ENTRIES(io_merged_recursive) == 0 &&
+		  ENTRIES(io_time_recursive) == 0 && ENTRIES(sectors_recursive) == 0;
+#undef ENTRIES
+	return ok ? 0 : -ENOMEM;
+}
+
+static int v1_hugetlb(V1(Metrics) * m, const Grpc__CgroupStats *s, struct oci_arena *a)
+{
+	V1(HugetlbStat) * v, **list;
+
+	if (!MAKE_LIST(a, s->n_hugetlb_stats, v, list))
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_hugetlb_stats; i++) {
+		const Grpc__CgroupStats__HugetlbStatsEntry *h = s->hugetlb_stats[i];
+		v[i] = (V1(HugetlbStat))IO__CONTAINERD__CGROUPS__V1__HUGETLB_STAT__INIT;
+		v[i].pagesize = h->key;
+		if (h->value) {
+			v[i].usage = h->value->usage;
+			v[i].max = h->value->max_usage;
+			v[i].failcnt = h->value->failcnt;
+		}
+		list[i] = &v[i];
+	}
+	m->hugetlb = list;
+	m->n_hugetlb = s->n_hugetlb_stats;
+	return 0;
+}
+
+static int v1_network(V1(Metrics) * m, const Grpc__StatsContainerResponse *r, struct oci_arena *a)
+{
+	V1(NetworkStat) * v, **list;
+
+	if (!MAKE_LIST(a, r->n_network_stats, v, list))
+		return -ENOMEM;
+	for (size_t i = 0; i < r->n_network_stats; i++) {
+		const Grpc__NetworkStats *n = r->network_stats[i];
+		v[i] = (V1(NetworkStat))IO__CONTAINERD__CGROUPS__V1__NETWORK_STAT__INIT;
+		v[i].name = n->name;
+		v[i].rx_bytes = n->rx_bytes;
+		v[i].rx_packets = n->rx_packets;
+		v[i].rx_errors = n->rx_errors;
+		v[i].rx_dropped = n->rx_dropped;
+		v[i].tx_bytes = n->tx_bytes;
+		v[i].tx_packets = n->tx_packets;
+		v[i].tx_errors = n->tx_errors;
+		v[i].tx_dropped = n->tx_dropped;
+		list[i] = &v[i];
+	}
+	m->network = list;
+	m->n_network = r->n_network_stats;
+	return 0;
+}
+
+static const char *pack_v1(const Grpc__CgroupStats *s, const Grpc__StatsContainerResponse *r,
+			   struct oci_arena *a, struct buf *ret)
 {
 	V1(Metrics) m = IO__CONTAINERD__CGROUPS__V1__METRICS__INIT;
 	struct v1_parts p;
+
+	if (v1_hugetlb(&m, s, a) < 0 || v1_network(&m, r, a) < 0)
+		return NULL;
+	if (s->blkio_stats) {
+		if (v1_blkio(&p.blkio, s->blkio_stats, a) < 0)
+			return NULL;
+		m.blkio = &p.blkio;
+	}
 
 	if (s->pids_stats) {
 		p.pids = (V1(PidsStat))IO__CONTAINERD__CGROUPS__V1__PIDS_STAT__INIT;
@@ -154,6 +251,7 @@ struct v2_parts {
 	V2(PidsStat) pids;
 	V2(CPUStat) cpu;
 	V2(MemoryStat) memory;
+	V2(IOStat) io;
 };
 
 static void v2_cpu(V2(Metrics) * m, struct v2_parts *p, const Grpc__CpuStats *c)
@@ -178,6 +276,10 @@ static void v2_memory(V2(Metrics) * m, struct v2_parts *p, const Grpc__MemorySta
 	fill_by_name(&p->memory.base, s);
 	p->memory.anon = first_of(p->memory.anon, lookup(s, "rss"));
 	p->memory.file = first_of(p->memory.file, s->cache);
+	p->memory.anon_thp = first_of(p->memory.anon_thp, lookup(s, "rss_huge"));
+	p->memory.file_mapped = first_of(p->memory.file_mapped, lookup(s, "mapped_file"));
+	p->memory.file_dirty = first_of(p->memory.file_dirty, lookup(s, "dirty"));
+	p->memory.file_writeback = first_of(p->memory.file_writeback, lookup(s, "writeback"));
 	if (s->usage) {
 		p->memory.usage = s->usage->usage;
 		p->memory.usage_limit = s->usage->limit;
@@ -186,14 +288,121 @@ static void v2_memory(V2(Metrics) * m, struct v2_parts *p, const Grpc__MemorySta
 	if (s->swap_usage) {
 		p->memory.swap_usage = s->swap_usage->usage;
 		p->memory.swap_limit = s->swap_usage->limit;
+		p->memory.swap_max_usage = s->swap_usage->max_usage;
 	}
 	m->memory = &p->memory;
 }
 
-static const char *pack_v2(const Grpc__CgroupStats *s, struct buf *ret)
+/* Finding a disk's entry among the others costs their square: a guest must not make use of that. */
+#define IO_ENTRIES_MAX 1024
+
+static size_t bounded(size_t n)
+{
+	return n < IO_ENTRIES_MAX ? n : IO_ENTRIES_MAX;
+}
+
+/* The entry of a disk: each has several lines in version 1's words. */
+static V2(IOEntry) * v2_disk(V2(IOStat) * io, V2(IOEntry) * v, const Grpc__BlkioStatsEntry *b)
+{
+	for (size_t i = 0; i < io->n_usage; i++)
+		if (v[i].major == b->major && v[i].minor == b->minor)
+			return &v[i];
+	V2(IOEntry) *e = &v[io->n_usage];
+	*e = (V2(IOEntry))IO__CONTAINERD__CGROUPS__V2__IOENTRY__INIT;
+	e->major = b->major;
+	e->minor = b->minor;
+	io->usage[io->n_usage++] = e;
+	return e;
+}
+
+static int v2_io(V2(IOStat) * io, const Grpc__BlkioStats *s, struct oci_arena *a)
+{
+	size_t n_bytes = bounded(s->n_io_service_bytes_recursive);
+	size_t n_ops = bounded(s->n_io_serviced_recursive);
+	V2(IOEntry) * v;
+
+	*io = (V2(IOStat))IO__CONTAINERD__CGROUPS__V2__IOSTAT__INIT;
+	if (!MAKE_LIST(a, n_bytes + n_ops, v, io->usage))
+		return -ENOMEM;
+	for (size_t i = 0; i < n_bytes; i++) {
+		const Grpc__BlkioStatsEntry *b = s->io_service_bytes_recursive[i];
+		V2(IOEntry) *e = v2_disk(io, v, b);
+		if (strcasecmp(b->op, "read") == 0)
+			e->rbytes = b->value;
+		else if (strcasecmp(b->op, "write") == 0)
+			e->wbytes = b->value;
+	}
+	for (size_t i = 0; i < n_ops; i++) {
+		const Grpc__BlkioStatsEntry *b = s->io_serviced_recursive[i];
+		V2(IOEntry) *e = v2_disk(io, v, b);
+		if (strcasecmp(b->op, "read") == 0)
+			e->rios = b->value;
+		else if (strcasecmp(b->op, "write") == 0)
+			e->wios = b->value;
+	}
+	return 0;
+}
+
+static int v2_hugetlb(V2(Metrics) * m, const Grpc__CgroupStats *s, struct oci_arena *a)
+{
+	V2(HugeTlbStat) * v, **list;
+
+	if (!MAKE_LIST(a, s->n_hugetlb_stats, v, list))
+		return -ENOMEM;
+	for (size_t i = 0; i < s->n_hugetlb_stats; i++) {
+		const Grpc__CgroupStats__HugetlbStatsEntry *h = s->hugetlb_stats[i];
+		v[i] = (V2(HugeTlbStat))IO__CONTAINERD__CGROUPS__V2__HUGE_TLB_STAT__INIT;
+		v[i].pagesize = h->key;
+		if (h->value) {
+			v[i].current = h->value->usage;
+			v[i].max = h->value->max_usage;
+			v[i].failcnt = h->value->failcnt;
+		}
+		list[i] = &v[i];
+	}
+	m->hugetlb = list;
+	m->n_hugetlb = s->n_hugetlb_stats;
+	return 0;
+}
+
+static int v2_network(V2(Metrics) * m, const Grpc__StatsContainerResponse *r, struct oci_arena *a)
+{
+	V2(NetworkStat) * v, **list;
+
+	if (!MAKE_LIST(a, r->n_network_stats, v, list))
+		return -ENOMEM;
+	for (size_t i = 0; i < r->n_network_stats; i++) {
+		const Grpc__NetworkStats *n = r->network_stats[i];
+		v[i] = (V2(NetworkStat))IO__CONTAINERD__CGROUPS__V2__NETWORK_STAT__INIT;
+		v[i].name = n->name;
+		v[i].rx_bytes = n->rx_bytes;
+		v[i].rx_packets = n->rx_packets;
+		v[i].rx_errors = n->rx_errors;
+		v[i].rx_dropped = n->rx_dropped;
+		v[i].tx_bytes = n->tx_bytes;
+		v[i].tx_packets = n->tx_packets;
+		v[i].tx_errors = n->tx_errors;
+		v[i].tx_dropped = n->tx_dropped;
+		list[i] = &v[i];
+	}
+	m->network = list;
+	m->n_network = r->n_network_stats;
+	return 0;
+}
+
+static const char *pack_v2(const Grpc__CgroupStats *s, const Grpc__StatsContainerResponse *r,
+			   struct oci_arena *a, struct buf *ret)
 {
 	V2(Metrics) m = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
 	struct v2_parts p;
+
+	if (v2_hugetlb(&m, s, a) < 0 || v2_network(&m, r, a) < 0)
+		return NULL;
+	if (s->blkio_stats) {
+		if (v2_io(&p.io, s->blkio_stats, a) < 0)
+			return NULL;
+		m.io = &p.io;
+	}
 
 	if (s->pids_stats) {
 		p.pids = (V2(PidsStat))IO__CONTAINERD__CGROUPS__V2__PIDS_STAT__INIT;
@@ -212,5 +421,8 @@ const char *stats_pack(const Grpc__StatsContainerResponse *stats, bool v2, struc
 {
 	const Grpc__CgroupStats empty = GRPC__CGROUP_STATS__INIT;
 	const Grpc__CgroupStats *s = stats->cgroup_stats ? stats->cgroup_stats : &empty;
-	return v2 ? pack_v2(s, ret) : pack_v1(s, ret);
+	_cleanup_arena_ struct oci_arena *a = oci_arena_new();
+	if (!a)
+		return NULL;
+	return v2 ? pack_v2(s, stats, a, ret) : pack_v1(s, stats, a, ret);
 }

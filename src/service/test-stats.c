@@ -51,6 +51,36 @@ static const char *pack(bool v2, struct buf *out)
 	stats.cpu_stats = &cpu;
 	stats.memory_stats = &memory;
 	stats.pids_stats = &pids;
+	Grpc__BlkioStats blkio = GRPC__BLKIO_STATS__INIT;
+	Grpc__BlkioStatsEntry io[4], *bytes[] = {&io[0], &io[1], &io[2]}, *ops[] = {&io[3]};
+	static char *const names[] = {"Read", "Write", "Read", "Write"};
+	for (size_t i = 0; i < 4; i++) {
+		io[i] = (Grpc__BlkioStatsEntry)GRPC__BLKIO_STATS_ENTRY__INIT;
+		io[i].major = 253;
+		io[i].minor = i == 2;
+		io[i].op = names[i];
+		io[i].value = 1000 + i;
+	}
+	blkio.io_service_bytes_recursive = bytes;
+	blkio.n_io_service_bytes_recursive = 3;
+	blkio.io_serviced_recursive = ops;
+	blkio.n_io_serviced_recursive = 1;
+	stats.blkio_stats = &blkio;
+	Grpc__HugetlbStats huge = GRPC__HUGETLB_STATS__INIT;
+	Grpc__CgroupStats__HugetlbStatsEntry page = GRPC__CGROUP_STATS__HUGETLB_STATS_ENTRY__INIT,
+					     *pages[] = {&page};
+	huge.usage = 21;
+	huge.failcnt = 22;
+	page.key = "2MB";
+	page.value = &huge;
+	stats.hugetlb_stats = pages;
+	stats.n_hugetlb_stats = 1;
+	Grpc__NetworkStats eth0 = GRPC__NETWORK_STATS__INIT, *links[] = {&eth0};
+	eth0.name = "eth0";
+	eth0.rx_bytes = 31;
+	eth0.tx_dropped = 32;
+	response.network_stats = links;
+	response.n_network_stats = 1;
 	response.cgroup_stats = &stats;
 	return stats_pack(&response, v2, out);
 }
@@ -72,6 +102,16 @@ static void version_1_is_filled_by_name(void **state)
 	assert_int_equal(m->cpu->usage->per_cpu[1], 4);
 	assert_int_equal(m->cpu->throttling->throttled_time, 9000);
 	assert_int_equal(m->pids->current, 5);
+	assert_int_equal(m->blkio->n_io_service_bytes_recursive, 3);
+	assert_string_equal(m->blkio->io_service_bytes_recursive[1]->op, "Write");
+	assert_int_equal(m->blkio->io_service_bytes_recursive[1]->value, 1001);
+	assert_int_equal(m->blkio->io_serviced_recursive[0]->value, 1003);
+	assert_string_equal(m->hugetlb[0]->pagesize, "2MB");
+	assert_int_equal(m->hugetlb[0]->usage, 21);
+	assert_int_equal(m->hugetlb[0]->failcnt, 22);
+	assert_string_equal(m->network[0]->name, "eth0");
+	assert_int_equal(m->network[0]->rx_bytes, 31);
+	assert_int_equal(m->network[0]->tx_dropped, 32);
 	io__containerd__cgroups__v1__metrics__free_unpacked(m, NULL);
 }
 
@@ -88,6 +128,16 @@ static void version_2_counts_microseconds(void **state)
 	assert_int_equal(m->memory->anon, 13); /* version 1's rss */
 	assert_int_equal(m->memory->file, 15);
 	assert_int_equal(m->memory->inactive_file, 14);
+	assert_int_equal(m->io->n_usage, 2); /* disks */
+	assert_int_equal(m->io->usage[0]->minor, 0);
+	assert_int_equal(m->io->usage[0]->rbytes, 1000);
+	assert_int_equal(m->io->usage[0]->wbytes, 1001);
+	assert_int_equal(m->io->usage[0]->wios, 1003);
+	assert_int_equal(m->io->usage[1]->rbytes, 1002);
+	assert_string_equal(m->hugetlb[0]->pagesize, "2MB");
+	assert_int_equal(m->hugetlb[0]->current, 21);
+	assert_string_equal(m->network[0]->name, "eth0");
+	assert_int_equal(m->network[0]->tx_dropped, 32);
 	io__containerd__cgroups__v2__metrics__free_unpacked(m, NULL);
 }
 
