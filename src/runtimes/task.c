@@ -797,9 +797,13 @@ static void list_in_guest(struct process *p, task_pids_fn done, void *arg)
 void runtime_pids(struct runtime *rt, const char *id, task_pids_fn done, void *arg)
 {
 	struct err e = ERR_INIT;
-	struct process *p = runtime_find_process(rt, id, "", &e);
 	struct task_state state;
+	if (pod_task_state(rt, id, "", &state)) {
+		done(arg, 0, &state, NULL, NULL);
+		return;
+	}
 
+	struct process *p = runtime_find_process(rt, id, "", &e);
 	if (!p || (p->status != TASK_STOPPED && check_sandbox(rt, &e) < 0)) {
 		done(arg, -e.errnum, NULL, NULL, &e);
 		return;

@@ -426,6 +426,20 @@ static int task_shutdown(struct fixture *f, const char *id)
 	return task_call(f, "Shutdown", &req, NULL);
 }
 
+/* How many processes Pids lists; or the negative status code. */
+static int task_pids(struct fixture *f, const char *id)
+{
+	TASK(PidsRequest) req = CONTAINERD__TASK__V2__PIDS_REQUEST__INIT;
+	TASK(PidsResponse) *response = NULL;
+	req.id = (char *)id;
+	int r = task_call(f, "Pids", &req, &response);
+	if (r == 0) {
+		r = (int)response->n_processes;
+		protobuf_c_message_free_unpacked(&response->base, NULL);
+	}
+	return r;
+}
+
 static void assert_events(struct fixture *f, const char *expected)
 {
 	pthread_mutex_lock(&f->lock);
@@ -452,6 +466,7 @@ static void a_life_in_order(void **state)
 	assert_true(start(f) > 1);
 	assert_status(f, READY, true, false);
 	assert_int_equal(task_state(f, f->sid), RUNNING);
+	assert_int_equal(task_pids(f, f->sid), 1); /* containerd asks at its own start */
 	assert_int_equal(fake_agent_calls(f->agent, "CreateSandbox"), 1);
 	assert_int_equal(fake_agent_calls(f->agent, "CreateContainer"), 0);
 	assert_int_equal(ping(f), 0);
@@ -467,6 +482,7 @@ static void a_life_in_order(void **state)
 	assert_status(f, NOT_READY, true, true);
 	assert_int_equal(wait_sandbox(f), 0);
 	assert_int_equal(task_state(f, f->sid), STOPPED);
+	assert_int_equal(task_pids(f, f->sid), 0);
 	assert_int_equal(fake_agent_calls(f->agent, "DestroySandbox"), 1);
 	assert_events(f, "create:c1 start:c1 exit:c1 delete:c1 ");
 }
