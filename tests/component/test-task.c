@@ -19,6 +19,7 @@
 #include "base/testing.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -236,28 +237,40 @@ static void read_all(struct out *o, char *ret, size_t size)
 	close(o->fd);
 }
 
+/* What a CreateTaskRequest points to. */
+struct create_text {
+	char bundle[160];
+	uint8_t packed[256];
+	Google__Protobuf__Any options;
+};
+
+static void fill_create(struct fixture *f, const char *id, const char *args,
+			TASK(CreateTaskRequest) * req, struct create_text *text)
+{
+	write_bundle(f, id, args);
+	(void)snprintf(text->bundle, sizeof text->bundle, "%s/%s", f->dir, id);
+	/* runtimeoptions.v1.Options{config_path} by hand: field 2, a string */
+	int n = snprintf((char *)text->packed + 2, sizeof text->packed - 2, "%s/c.toml", f->dir);
+	text->packed[0] = 0x12;
+	text->packed[1] = (uint8_t)n;
+	text->options = (Google__Protobuf__Any)GOOGLE__PROTOBUF__ANY__INIT;
+	text->options.type_url = "runtimeoptions.v1.Options";
+	text->options.value.data = text->packed;
+	text->options.value.len = (size_t)n + 2;
+	req->id = (char *)id;
+	req->bundle = text->bundle;
+	req->options = &text->options;
+}
+
 static int create_with(struct fixture *f, const char *id, const char *args, const char *in,
 		       const char *out)
 {
 	TASK(CreateTaskRequest) req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
-	Google__Protobuf__Any options = GOOGLE__PROTOBUF__ANY__INIT;
-	char bundle[160];
-	uint8_t packed[256];
+	struct create_text text;
 
-	write_bundle(f, id, args);
-	(void)snprintf(bundle, sizeof bundle, "%s/%s", f->dir, id);
-	/* runtimeoptions.v1.Options{config_path} by hand: field 2, a string */
-	int n = snprintf((char *)packed + 2, sizeof packed - 2, "%s/c.toml", f->dir);
-	packed[0] = 0x12;
-	packed[1] = (uint8_t)n;
-	options.type_url = "runtimeoptions.v1.Options";
-	options.value.data = packed;
-	options.value.len = (size_t)n + 2;
-	req.id = (char *)id;
-	req.bundle = bundle;
+	fill_create(f, id, args, &req, &text);
 	req.stdin = (char *)in;
 	req.stdout = (char *)out;
-	req.options = &options;
 	return call(f, "Create", &req, NULL);
 }
 
@@ -881,6 +894,279 @@ static void an_agent_that_hangs_is_given_up(void **state)
 	assert_int_equal(delete_task(f, "c1", ""), 255);
 }
 
+/* ---- Clients that go away
+ * ------------------------------------------------------------------------
+ */
+
+struct serve {
+	struct fixture *f;
+	int fd;
+	bool done;
+};
+
+static void serve_on_loop(void *arg)
+{
+	struct serve *s = arg;
+	assert_int_equal(rpc_server_serve(s->f->server, s->fd), 0);
+	pthread_mutex_lock(&s->f->lock);
+	s->done = true;
+	pthread_mutex_unlock(&s->f->lock);
+}
+
+/* Another client's connection: the raw socket. */
+static int dial(struct fixture *f)
+{
+	int pair[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	struct serve s = {.f = f, .fd = pair[0]};
+	assert_int_equal(loop_post(f->loop, serve_on_loop, &s), 0);
+	for (bool done = false; !done; (void)usleep(1000)) {
+		pthread_mutex_lock(&f->lock);
+		done = s.done;
+		pthread_mutex_unlock(&f->lock);
+	}
+	return pair[1];
+}
+
+static void put_field(struct buf *b, unsigned number, const void *data, size_t len)
+{
+	const uint8_t head[] = {(uint8_t)(number << 3 | 2), (uint8_t)(len & 0x7f) | 0x80,
+				(uint8_t)(len >> 7)};
+	buf_append(b, head, sizeof head);
+	buf_append(b, data, len);
+}
+
+/* Sends a request, whole, and closes the connection @ms later without reading the answer. */
+static void ask_and_leave(struct fixture *f, const char *method, const void *message, unsigned ms)
+{
+	static const char service[] = "containerd.task.v2.Task";
+	uint8_t packed[1024];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	const ProtobufCMessage *m = message;
+	int fd = dial(f);
+
+	assert_true(protobuf_c_message_get_packed_size(m) < sizeof packed);
+	size_t n = protobuf_c_message_pack(m, packed);
+	put_field(&b, 1, service, strlen(service));
+	put_field(&b, 2, method, strlen(method));
+	put_field(&b, 3, packed, n);
+	const uint8_t head[10] = {0, 0, (uint8_t)(b.len >> 8), (uint8_t)b.len, 0, 0, 0, 1, 1, 0};
+	assert_int_equal(write(fd, head, sizeof head), sizeof head);
+	assert_int_equal(write(fd, b.data, b.len), b.len);
+	(void)usleep(ms * 1000);
+	(void)close(fd);
+}
+
+/* Waits for a state that comes without further asking. */
+static void await_state(struct fixture *f, const char *id, const char *exec_id, int wanted)
+{
+	for (int i = 0; i < 10000; i++) {
+		if (state_of(f, id, exec_id) == wanted)
+			return;
+		(void)usleep(1000);
+	}
+	fail_msg("%s/%s is %d, not %d", id, exec_id, state_of(f, id, exec_id), wanted);
+}
+
+/* When the client leaves: at once, while the guest works, and after its answer. */
+static const unsigned moments_ms[] = {0, 5, 40, 150};
+#define SLOW_MS 60
+
+static void a_create_goes_on_without_its_client(void **state)
+{
+	struct fixture *f = *state;
+	fake_agent_be_slow(f->agent, SLOW_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
+		TASK(CreateTaskRequest) req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+		struct create_text text;
+		char id[16];
+		(void)snprintf(id, sizeof id, "c%zu", i);
+		fill_create(f, id, "\"run\"", &req, &text);
+		ask_and_leave(f, "Create", &req, moments_ms[i]);
+		/* the one that comes back finds it, at work or done */
+		(void)usleep(1000);
+		assert_int_equal(call(f, "Create", &req, NULL), -STATUS_ALREADY_EXISTS);
+		assert_int_equal(state_of(f, id, ""), CREATED);
+		while (start(f, id, "") == -STATUS_FAILED_PRECONDITION)
+			(void)usleep(1000); /* is being created */
+		assert_int_equal(state_of(f, id, ""), RUNNING);
+		assert_int_equal(kill_task(f, id, "", SIGKILL), 0);
+		assert_int_equal(wait_for(f, id, ""), 137);
+		assert_int_equal(delete_task(f, id, ""), 137);
+		assert_int_equal(state_of(f, id, ""), -STATUS_NOT_FOUND);
+	}
+	assert_int_equal(fake_agent_calls(f->agent, "CreateSandbox"), 1);
+	assert_int_equal(fake_agent_calls(f->agent, "CreateContainer"), ARRAY_SIZE(moments_ms));
+	assert_int_equal(fake_agent_calls(f->agent, "RemoveContainer"), ARRAY_SIZE(moments_ms));
+}
+
+static void a_start_goes_on_without_its_client(void **state)
+{
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
+		TASK(StartRequest) req = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+		fake_agent_be_slow(f->agent, 0);
+		assert_int_equal(create(f, "c1", "\"run\""), 0);
+		fake_agent_be_slow(f->agent, SLOW_MS);
+		req.id = "c1";
+		ask_and_leave(f, "Start", &req, moments_ms[i]);
+		await_state(f, "c1", "", RUNNING);
+		assert_int_equal(start(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+		assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+		assert_int_equal(delete_task(f, "c1", ""), 137);
+	}
+	assert_int_equal(fake_agent_calls(f->agent, "StartContainer"), ARRAY_SIZE(moments_ms));
+}
+
+static void an_exec_goes_on_without_its_client(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	fake_agent_be_slow(f->agent, SLOW_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
+		TASK(StartRequest) req = CONTAINERD__TASK__V2__START_REQUEST__INIT;
+		TASK(WaitRequest) wait = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+		assert_int_equal(exec(f, "c1", "e1", "\"exit\",\"6\"", ""), 0);
+		req.id = wait.id = "c1";
+		req.exec_id = wait.exec_id = "e1";
+		ask_and_leave(f, "Wait", &wait, 0);
+		ask_and_leave(f, "Start", &req, moments_ms[i]);
+		await_state(f, "c1", "e1", STOPPED);
+		assert_int_equal(wait_for(f, "c1", "e1"), 6);
+		assert_int_equal(delete_task(f, "c1", "e1"), 6);
+	}
+	assert_int_equal(fake_agent_calls(f->agent, "ExecProcess"), ARRAY_SIZE(moments_ms));
+	assert_int_equal(state_of(f, "c1", ""), RUNNING);
+}
+
+static void a_delete_goes_on_without_its_client(void **state)
+{
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
+		TASK(DeleteRequest) req = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+		fake_agent_be_slow(f->agent, 0);
+		assert_int_equal(create(f, "c1", "\"exit\",\"4\""), 0);
+		assert_int_equal(start(f, "c1", ""), 0);
+		assert_int_equal(wait_for(f, "c1", ""), 4);
+		fake_agent_be_slow(f->agent, SLOW_MS);
+		req.id = "c1";
+		ask_and_leave(f, "Delete", &req, moments_ms[i]);
+		int r = delete_task(f, "c1", ""); /* the same answer, or it is gone */
+		assert_true(r == 4 || r == -STATUS_NOT_FOUND);
+		assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	}
+	assert_int_equal(fake_agent_calls(f->agent, "RemoveContainer"), ARRAY_SIZE(moments_ms));
+	assert_events(f,
+		      "create:c1 start:c1 exit:c1 delete:c1 create:c1 start:c1 exit:c1 delete:c1 "
+		      "create:c1 start:c1 exit:c1 delete:c1 create:c1 start:c1 exit:c1 delete:c1 ");
+}
+
+static void a_kill_goes_on_without_its_client(void **state)
+{
+	struct fixture *f = *state;
+	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
+		TASK(KillRequest) req = CONTAINERD__TASK__V2__KILL_REQUEST__INIT;
+		fake_agent_be_slow(f->agent, 0);
+		assert_int_equal(create(f, "c1", "\"run\""), 0);
+		assert_int_equal(start(f, "c1", ""), 0);
+		fake_agent_be_slow(f->agent, SLOW_MS);
+		req.id = "c1";
+		req.signal = SIGTERM;
+		ask_and_leave(f, "Kill", &req, moments_ms[i]);
+		assert_int_equal(wait_for(f, "c1", ""), 128 + SIGTERM);
+		assert_int_equal(delete_task(f, "c1", ""), 128 + SIGTERM);
+	}
+	assert_int_equal(fake_agent_calls(f->agent, "SignalProcess"), ARRAY_SIZE(moments_ms));
+}
+
+/* ---- The state for people
+ * ------------------------------------------------------------------------
+ */
+
+static json_t *load_state(const struct fixture *f)
+{
+	char path[256];
+	(void)snprintf(path, sizeof path, "%s/%s/state.json", SANDBOX_RUN_DIR, f->sid);
+	json_t *v = json_load_file(path, JSON_DECODE_INT_AS_REAL, NULL);
+	assert_non_null(v);
+	return v;
+}
+
+/* "c1 running e1 created ", of all containers and execs. */
+static void assert_state(const struct fixture *f, const char *expected)
+{
+	char got[256] = "";
+	size_t i, k;
+	json_t *v = load_state(f), *c, *x;
+	json_array_foreach (json_object_get(v, "containers"), i, c) {
+		size_t n = strlen(got);
+		(void)snprintf(got + n, sizeof got - n, "%s %s ",
+			       json_string_value(json_object_get(c, "id")),
+			       json_string_value(json_object_get(c, "state")));
+		json_array_foreach (json_object_get(c, "execs"), k, x) {
+			n = strlen(got);
+			(void)snprintf(got + n, sizeof got - n, "%s %s ",
+				       json_string_value(json_object_get(x, "id")),
+				       json_string_value(json_object_get(x, "state")));
+		}
+	}
+	assert_string_equal(got, expected);
+	json_decref(v);
+}
+
+static void g1_the_state_is_valid_after_every_change(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_state(f, "c1 created ");
+	json_t *v = load_state(f), *h = json_object_get(v, "hypervisor");
+	assert_string_equal(json_string_value(json_object_get(h, "hypervisor_type")), "fake");
+	assert_true(json_number_value(json_object_get(h, "pid")) > 1);
+	assert_true(json_number_value(json_object_get(h, "virtiofs_daemon_pid")) > 1);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(h, "config"), "shared_fs")),
+		"virtio-fs");
+	json_decref(v);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_state(f, "c1 running ");
+	assert_int_equal(exec(f, "c1", "e1", "\"exit\",\"0\"", ""), 0);
+	assert_state(f, "c1 running e1 created ");
+	assert_int_equal(create(f, "c2", "\"exit\",\"0\""), 0);
+	assert_state(f, "c1 running e1 created c2 created ");
+	assert_int_equal(start(f, "c1", "e1"), 0);
+	assert_int_equal(wait_for(f, "c1", "e1"), 0);
+	assert_state(f, "c1 running e1 stopped c2 created ");
+	assert_int_equal(delete_task(f, "c1", "e1"), 0);
+	assert_state(f, "c1 running c2 created ");
+	assert_int_equal(delete_task(f, "c2", ""), 137);
+	assert_state(f, "c1 running ");
+	assert_int_equal(create(f, "c3", "\"fail-create\""), -STATUS_NOT_FOUND);
+	assert_state(f, "c1 running ");
+}
+
+/* Several hundred execs: the file is large by then, and still follows, a moment later. */
+static void a_large_state_is_written_less_often(void **state)
+{
+	struct fixture *f = *state;
+	char id[16];
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	for (int i = 0; i < 1500; i++) {
+		(void)snprintf(id, sizeof id, "e%d", i);
+		assert_int_equal(exec(f, "c1", id, "\"run\"", ""), 0);
+	}
+	size_t n = 0;
+	for (int i = 0; i < 5000 && n != 1500; i++) {
+		json_t *v = load_state(f);
+		n = json_array_size(json_object_get(
+			json_array_get(json_object_get(v, "containers"), 0), "execs"));
+		json_decref(v);
+		(void)usleep(1000);
+	}
+	assert_int_equal(n, 1500);
+}
+
 /* ---- */
 
 static int own_namespace(void)
@@ -922,6 +1208,13 @@ int main(void)
 		TEST(out_of_memory_is_told_before_its_end),
 		TEST(a_refusal_to_tell_of_memory_is_no_reason_to_ask_on_and_on),
 		TEST(an_agent_that_hangs_is_given_up),
+		TEST(a_create_goes_on_without_its_client),
+		TEST(a_start_goes_on_without_its_client),
+		TEST(an_exec_goes_on_without_its_client),
+		TEST(a_delete_goes_on_without_its_client),
+		TEST(a_kill_goes_on_without_its_client),
+		TEST(g1_the_state_is_valid_after_every_change),
+		TEST(a_large_state_is_written_less_often),
 	};
 	if (geteuid() != 0 || own_namespace() < 0) {
 		(void)fprintf(stderr, "test-task mounts things: run it as root\n");

@@ -31,6 +31,7 @@ struct fake_agent {
 	struct rpc_server *server;
 	struct rpc_service agent, health;
 	bool early_wait;
+	bool in_time; /* a postponed request is being handled */
 	char path[108];
 	struct list processes;
 	struct rpc_call *oom; /* GetOOMEvent, while it waits */
@@ -42,6 +43,7 @@ struct fake_agent {
 
 	pthread_mutex_t lock; /* guards what follows */
 	char sandbox[1024], mounts[1024];
+	unsigned slow_ms;
 	bool sick;
 	bool silent;
 	int oom_status;
@@ -238,6 +240,49 @@ static void begin(struct fake_agent *f, struct fake_process *p)
 
 #define REQUEST(type) const Grpc__##type *req = (const Grpc__##type *)rpc_call_request(call)
 
+/* A request that is handled later. */
+struct postponed {
+	struct fake_agent *agent;
+	struct rpc_call *call;
+	rpc_handler handler;
+	struct loop_timer *timer;
+};
+
+static void on_time(void *arg)
+{
+	struct postponed *p = arg;
+	struct postponed now = *p;
+
+	loop_timer_free(p->timer);
+	free(p);
+	now.agent->in_time = true;
+	now.handler(now.agent, now.call);
+	now.agent->in_time = false;
+}
+
+/* Whether the handler is called again when it is time. */
+static bool postpone(struct fake_agent *f, struct rpc_call *call, rpc_handler handler)
+{
+	pthread_mutex_lock(&f->lock);
+	unsigned ms = f->in_time ? 0 : f->slow_ms;
+	pthread_mutex_unlock(&f->lock);
+	struct postponed *p = ms ? calloc(1, sizeof *p) : NULL;
+	if (!p)
+		return false;
+	*p = (struct postponed){.agent = f, .call = call, .handler = handler};
+	if (loop_timer_new(f->loop, on_time, p, &p->timer) < 0)
+		abort();
+	loop_timer_start(p->timer, ms);
+	return true;
+}
+
+void fake_agent_be_slow(struct fake_agent *f, unsigned ms)
+{
+	pthread_mutex_lock(&f->lock);
+	f->slow_ms = ms;
+	pthread_mutex_unlock(&f->lock);
+}
+
 static void on_empty(void *ctx, struct rpc_call *call)
 {
 	count(ctx, call);
@@ -296,6 +341,8 @@ static void on_create(void *ctx, struct rpc_call *call)
 {
 	struct fake_agent *f = ctx;
 	REQUEST(CreateContainerRequest);
+	if (postpone(f, call, on_create))
+		return;
 	count(f, call);
 	note_mounts(f, req->oci);
 	if (add(f, req->container_id, "", req->oci ? req->oci->process : NULL) < 0)
@@ -308,6 +355,8 @@ static void on_start(void *ctx, struct rpc_call *call)
 {
 	struct fake_agent *f = ctx;
 	REQUEST(StartContainerRequest);
+	if (postpone(f, call, on_start))
+		return;
 	count(f, call);
 	struct fake_process *p = find_or_refuse(f, call, req->container_id, "");
 	if (!p)
@@ -324,6 +373,8 @@ static void on_exec(void *ctx, struct rpc_call *call)
 {
 	struct fake_agent *f = ctx;
 	REQUEST(ExecProcessRequest);
+	if (postpone(f, call, on_exec))
+		return;
 	count(f, call);
 	if (add(f, req->container_id, req->exec_id, req->process) < 0) {
 		rpc_call_failf(call, STATUS_NOT_FOUND, "exec: \"nope\": executable file not found");
@@ -338,6 +389,8 @@ static void on_signal(void *ctx, struct rpc_call *call)
 {
 	struct fake_agent *f = ctx;
 	REQUEST(SignalProcessRequest);
+	if (postpone(f, call, on_signal))
+		return;
 	count(f, call);
 	struct fake_process *p = find_or_refuse(f, call, req->container_id, req->exec_id);
 	if (!p)
@@ -410,6 +463,8 @@ static void on_remove(void *ctx, struct rpc_call *call)
 	struct fake_agent *f = ctx;
 	struct list *pos, *tmp;
 	REQUEST(RemoveContainerRequest);
+	if (postpone(f, call, on_remove))
+		return;
 	count(f, call);
 	list_for_each_safe (pos, tmp, &f->processes) {
 		struct fake_process *p = list_entry(pos, struct fake_process, link);

@@ -40,6 +40,8 @@ static inline unsigned char fake_agent_byte(size_t i)
 {
 	return (unsigned char)(i * 7 + (i >> 8) + (i >> 16));
 }
+/** From now on answers what changes a container that much later; 0: at once. Any thread. */
+void fake_agent_be_slow(struct fake_agent *f, unsigned ms);
 /** Ends all connections, as a machine that dies does. Any thread. */
 void fake_agent_hang_up(struct fake_agent *f);
 /** From now on no health check is answered; the rest is. Any thread. */
