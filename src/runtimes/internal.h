@@ -112,6 +112,8 @@ static inline struct container *container_ref(struct container *c)
 	c->refs++;
 	return c;
 }
+/** Takes it out of the pod's list: nobody finds it any more. */
+void container_unlist(struct container *c);
 /** Takes it out of the pod; the memory goes with the last reference. */
 void container_unlink(struct container *c);
 
@@ -134,6 +136,9 @@ void pod_died(struct runtime *rt);
 void pod_closing(struct runtime *rt);
 /** Everything is down. */
 void pod_closed(struct runtime *rt);
+/* task.c */
+/** It is created: those who have asked for its deletion meanwhile get it. */
+void process_delete_late(struct process *init);
 
 /* process.c */
 int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,
@@ -161,6 +166,8 @@ void process_tell_held(struct process *p);
 void process_state(const struct process *p, struct task_state *ret);
 /** Calls @done once its output is delivered, or cannot be within a bound. Ends its streams. */
 void process_when_drained(struct process *p, task_done_fn done, void *arg);
+/** It could not be created: who waits for its end or deletion is told. */
+void process_was_never(struct process *p);
 const char *task_status_name(enum task_status s);
 /** Answers with its state. */
 void process_answer(struct process *p, task_done_fn done, void *arg);

@@ -169,6 +169,25 @@ static bool hold_end(struct process *p, uint32_t exit_status)
 	return true;
 }
 
+static void refuse_all(struct list *waiters, const struct err *e)
+{
+	while (!list_empty(waiters)) {
+		struct waiter *w = list_first(waiters, struct waiter, link);
+		list_del(&w->link);
+		w->done(w->arg, -e->errnum, NULL, e);
+		free(w);
+	}
+}
+
+void process_was_never(struct process *p)
+{
+	struct err e = ERR_INIT;
+	(void)err_status(&e, STATUS_NOT_FOUND, "container %s could not be created",
+			 p->container->res.id);
+	refuse_all(&p->waiters, &e);
+	refuse_all(&p->deleters, &e);
+}
+
 static void on_wait_done(void *arg, int r, ProtobufCMessage *response, const struct err *e)
 {
 	struct process *p = arg;

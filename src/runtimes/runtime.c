@@ -72,6 +72,14 @@ void container_unref(struct container *c)
 	free(c);
 }
 
+void container_unlist(struct container *c)
+{
+	if (list_empty(&c->link))
+		return;
+	list_del(&c->link);
+	c->rt->n_containers--;
+}
+
 void container_unlink(struct container *c)
 {
 	struct list *pos, *tmp;
@@ -81,10 +89,7 @@ void container_unlink(struct container *c)
 		list_del(&p->link);
 		process_unref(p);
 	}
-	if (!list_empty(&c->link)) {
-		list_del(&c->link);
-		c->rt->n_containers--;
-	}
+	container_unlist(c);
 	/* init and container hold each other: this is where the knot is cut */
 	process_unref(TAKE_PTR(c->init));
 	container_unref(c);
@@ -273,11 +278,16 @@ static void create_done(void *arg)
 		j->create.stdio = state.stdio;
 		rt->params.on_event(rt->params.arg, TASK_EVENT_CREATE, &state, &j->create);
 		j->done(j->arg, 0, &state, NULL);
+		process_delete_late(c->init);
 	} else {
 		log_error("create container %s: %s", c->res.id, err_text(&j->e, j->r));
+		container_ref(c);
+		container_unlist(c);
+		runtime_save(rt);
+		process_was_never(c->init);
 		j->done(j->arg, j->r, NULL, &j->e);
 		container_unlink(c);
-		runtime_save(rt);
+		container_unref(c);
 	}
 	create_job_free(j);
 	runtime_job_done(rt);
@@ -525,6 +535,14 @@ void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg
 	rt->shutdown = w;
 	if (rt->in_flight == 0)
 		begin_shutdown(rt);
+}
+
+void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg)
+{
+	if (rt->pod || rt->n_containers > 0) /* a sandbox by itself ends when it is asked to */
+		done(arg, 1, NULL, NULL);
+	else
+		runtime_shutdown(rt, false, done, arg);
 }
 
 int runtime_new(const struct runtime_params *p, struct runtime **ret)

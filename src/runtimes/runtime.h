@@ -131,6 +131,11 @@ int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struc
 		  struct err *e);
 
 /**
+ * A client left without the answer that told it of a container's end, and with it the duty to call
+ * Shutdown. As runtime_shutdown(), if there are no containers; else r = 1.
+ */
+void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg);
+/**
  * Takes the pod down and calls @done with r = 0; with containers left and not @now, does nothing
  * and calls it with r = 1. Waits for work in flight. No request is taken afterwards.
  */

@@ -396,8 +396,7 @@ static void delete_done(void *arg)
 	if (j->r < 0)
 		/* the container is gone all the same; what is left stays in the journal */
 		log_error("delete container %s: %s", c->res.id, err_text(&j->e, j->r));
-	list_del(&c->link);
-	rt->n_containers--;
+	container_unlist(c);
 	runtime_emit(rt, TASK_EVENT_DELETE, j->process);
 	answer_deletion(j);
 	container_unlink(c);
@@ -469,7 +468,8 @@ void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, tas
 	struct process *p = runtime_find_process(rt, id, exec_id, &e);
 	struct delete_job *j = NULL;
 
-	if (p && p->deleted) {
+	/* One that is being created cannot be stopped half-way: it is deleted when it is there. */
+	if (p && (p->deleted || p->status == TASK_CREATING)) {
 		add_waiter(&p->deleters, done, arg);
 		return;
 	}
@@ -486,6 +486,26 @@ void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, tas
 	p->deleted = true;
 	process_exited(p, EXIT_STATUS_KILLED); /* one that never ran: nobody may wait any longer */
 	process_when_drained(p, process_is_init(p) ? delete_init : delete_exec, j);
+}
+
+void process_delete_late(struct process *init)
+{
+	struct list waiting = LIST_INIT(waiting);
+	struct runtime *rt = init->container->rt;
+
+	process_ref(init);
+	while (!list_empty(&init->deleters)) {
+		struct list *n = init->deleters.next;
+		list_del(n);
+		list_add_tail(&waiting, n);
+	}
+	while (!list_empty(&waiting)) {
+		struct waiter *w = list_first(&waiting, struct waiter, link);
+		list_del(&w->link);
+		runtime_delete(rt, init->container->res.id, "", w->done, w->arg);
+		free(w);
+	}
+	process_unref(init);
 }
 
 /* ---- Signals -----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #include "service/task.h"
 
 #include "base/id.h"
+#include "base/log.h"
 #include "service/stats.h"
 
 #include "proto/runc_options.pb-c.h"
@@ -83,14 +84,37 @@ static Runtimeoptions__V1__Options *unpack_options(const Google__Protobuf__Any *
 	return runtimeoptions__v1__options__unpack(NULL, any->value.len, any->value.data);
 }
 
+static void on_abandoned(void *arg, int r, const struct task_state *state, const struct err *e)
+{
+	struct task_service *s = arg;
+	if (r == 0) {
+		log_warn("the pod is over, and the client that would end the shim is gone");
+		s->on_shutdown(s->arg);
+	}
+}
+
+/*
+ * containerd calls Shutdown once it knows of the end of a pod's last container, or that there never
+ * was one. If it was killed before the answer came, its successor does not know this shim, or
+ * takes it for one that lives: so it ends by itself.
+ */
+static void end_unless_wanted(struct task_service *s, bool wanted)
+{
+	if (!wanted)
+		runtime_abandon(s->runtime, on_abandoned, s);
+}
+
 static void reply_create(void *arg, int r, const struct task_state *state, const struct err *e)
 {
 	TASK(CreateTaskResponse) response = CONTAINERD__TASK__V2__CREATE_TASK_RESPONSE__INIT;
+	struct task_service *s = ((struct pending *)arg)->service;
+	bool wanted = r == 0 || rpc_call_wanted(((struct pending *)arg)->call);
 	struct rpc_call *call = finish(arg, r, e);
 	if (call) {
 		response.pid = (uint32_t)state->pid;
 		rpc_call_reply(call, &response.base);
 	}
+	end_unless_wanted(s, wanted);
 }
 
 static struct rootfs_mount *rootfs_of(const TASK(CreateTaskRequest) * req)
@@ -280,6 +304,8 @@ static void on_wait(void *ctx, struct rpc_call *call)
 static void reply_delete(void *arg, int r, const struct task_state *state, const struct err *e)
 {
 	TASK(DeleteResponse) response = CONTAINERD__TASK__V2__DELETE_RESPONSE__INIT;
+	struct task_service *s = ((struct pending *)arg)->service;
+	bool wanted = r < 0 || rpc_call_wanted(((struct pending *)arg)->call);
 	struct rpc_call *call = finish(arg, r, e);
 	if (call) {
 		Google__Protobuf__Timestamp at = timestamp(&state->exited_at);
@@ -288,6 +314,7 @@ static void reply_delete(void *arg, int r, const struct task_state *state, const
 		response.exited_at = &at;
 		rpc_call_reply(call, &response.base);
 	}
+	end_unless_wanted(s, wanted);
 }
 
 static void on_delete(void *ctx, struct rpc_call *call)

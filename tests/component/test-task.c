@@ -1043,6 +1043,7 @@ static void an_exec_goes_on_without_its_client(void **state)
 static void a_delete_goes_on_without_its_client(void **state)
 {
 	struct fixture *f = *state;
+	assert_int_equal(create(f, "c0", "\"run\""), 0); /* else the pod would end with c1 */
 	for (size_t i = 0; i < ARRAY_SIZE(moments_ms); i++) {
 		TASK(DeleteRequest) req = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
 		fake_agent_be_slow(f->agent, 0);
@@ -1058,7 +1059,8 @@ static void a_delete_goes_on_without_its_client(void **state)
 	}
 	assert_int_equal(fake_agent_calls(f->agent, "RemoveContainer"), ARRAY_SIZE(moments_ms));
 	assert_events(f,
-		      "create:c1 start:c1 exit:c1 delete:c1 create:c1 start:c1 exit:c1 delete:c1 "
+		      "create:c0 create:c1 start:c1 exit:c1 delete:c1 create:c1 start:c1 exit:c1 "
+		      "delete:c1 "
 		      "create:c1 start:c1 exit:c1 delete:c1 create:c1 start:c1 exit:c1 delete:c1 ");
 }
 
@@ -1078,6 +1080,71 @@ static void a_kill_goes_on_without_its_client(void **state)
 		assert_int_equal(delete_task(f, "c1", ""), 128 + SIGTERM);
 	}
 	assert_int_equal(fake_agent_calls(f->agent, "SignalProcess"), ARRAY_SIZE(moments_ms));
+}
+
+/* A rm -f that comes while the guest boots, from the successor of a client that was killed. */
+static void a_delete_during_the_creation_waits_for_it(void **state)
+{
+	struct fixture *f = *state;
+	TASK(CreateTaskRequest) req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+	struct create_text text;
+	assert_int_equal(create(f, "c0", "\"run\""), 0);
+	fake_agent_be_slow(f->agent, 200);
+	fill_create(f, "c1", "\"run\"", &req, &text);
+	ask_and_leave(f, "Create", &req, 0);
+	(void)usleep(1000);
+	assert_int_equal(delete_task(f, "c1", ""), 137);
+	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	assert_events(f, "create:c0 create:c1 delete:c1 ");
+
+	fill_create(f, "c2", "\"fail-create\"", &req, &text);
+	ask_and_leave(f, "Create", &req, 0);
+	(void)usleep(1000);
+	assert_int_equal(delete_task(f, "c2", ""), -STATUS_NOT_FOUND);
+	fill_create(f, "c3", "\"fail-create\"", &req, &text);
+	ask_and_leave(f, "Create", &req, 0);
+	(void)usleep(1000);
+	assert_int_equal(wait_for(f, "c3", ""), -STATUS_NOT_FOUND); /* not for ever */
+	assert_int_equal(state_of(f, "c0", ""), CREATED);
+	fake_agent_be_slow(f->agent, 0);
+}
+
+static bool is_down(struct fixture *f)
+{
+	for (int i = 0; i < 10000; i++) {
+		pthread_mutex_lock(&f->lock);
+		bool down = f->down;
+		pthread_mutex_unlock(&f->lock);
+		if (down)
+			return true;
+		(void)usleep(1000);
+	}
+	return false;
+}
+
+static void a_pod_that_nobody_could_be_told_of_ends_by_itself(void **state)
+{
+	struct fixture *f = *state;
+	TASK(CreateTaskRequest) req = CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
+	struct create_text text;
+	fake_agent_be_slow(f->agent, SLOW_MS);
+	fill_create(f, "c1", "\"fail-create\"", &req, &text);
+	ask_and_leave(f, "Create", &req, 0);
+	assert_true(is_down(f));
+	assert_gone(f);
+}
+
+static void a_pod_whose_last_delete_was_not_heard_ends_by_itself(void **state)
+{
+	struct fixture *f = *state;
+	TASK(DeleteRequest) req = CONTAINERD__TASK__V2__DELETE_REQUEST__INIT;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	fake_agent_be_slow(f->agent, SLOW_MS);
+	req.id = "c1";
+	ask_and_leave(f, "Delete", &req, 0);
+	assert_true(is_down(f));
+	assert_gone(f);
+	assert_events(f, "create:c1 delete:c1 ");
 }
 
 /* ---- The state for people
@@ -1213,6 +1280,9 @@ int main(void)
 		TEST(an_exec_goes_on_without_its_client),
 		TEST(a_delete_goes_on_without_its_client),
 		TEST(a_kill_goes_on_without_its_client),
+		TEST(a_delete_during_the_creation_waits_for_it),
+		TEST(a_pod_that_nobody_could_be_told_of_ends_by_itself),
+		TEST(a_pod_whose_last_delete_was_not_heard_ends_by_itself),
 		TEST(g1_the_state_is_valid_after_every_change),
 		TEST(a_large_state_is_written_less_often),
 	};
