@@ -45,8 +45,8 @@ static bool line_has_word(const char *line, const char *word)
 	return false;
 }
 
-/* The name of the virtualisation flag of the first processor; NULL if there is none. */
-static const char *cpu_flag(const char *cpuinfo_path)
+/* Which of @flags the first processor has; NULL if it has none of them. */
+static const char *cpu_flag(const char *cpuinfo_path, const char *const flags[])
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	_cleanup_close_ int fd = open(cpuinfo_path, O_RDONLY | O_CLOEXEC);
@@ -64,10 +64,15 @@ static const char *cpu_flag(const char *cpuinfo_path)
 	if (!line)
 		return NULL;
 	line += *line == '\n';
-	if (line_has_word(line, "vmx"))
-		return "vmx";
-	return line_has_word(line, "svm") ? "svm" : NULL;
+	for (; *flags; flags++)
+		if (line_has_word(line, *flags))
+			return *flags;
+	return NULL;
 }
+
+static const char *const virtualisation_flags[] = {"vmx", "svm", NULL};
+/* Not a property of silicon: every hypervisor sets it, so that its guests know. */
+static const char *const guest_flags[] = {"hypervisor", NULL};
 
 /* Whether KVM can run a kernel here. Writes a clause that says why (not). */
 static bool kvm_usable(const struct accel_host *host, char *why, size_t size)
@@ -85,7 +90,7 @@ static bool kvm_usable(const struct accel_host *host, char *why, size_t size)
 			       KVM_API_VERSION);
 		return false;
 	}
-	if (host->cpu_flag_needed && !(flag = cpu_flag(host->cpuinfo_path))) {
+	if (host->cpu_flag_needed && !(flag = cpu_flag(host->cpuinfo_path, virtualisation_flags))) {
 		(void)snprintf(why, size,
 			       "/dev/kvm opens, but the processor has no hardware virtualisation "
 			       "(neither vmx nor svm in %s)",
@@ -126,15 +131,26 @@ int accel_choose_on(const struct accel_host *host, const char *wanted, enum acce
 	return 0;
 }
 
+bool accel_is_slow_on(const struct accel_host *host, enum accel accel)
+{
+	return accel == ACCEL_TCG || cpu_flag(host->cpuinfo_path, guest_flags);
+}
+
+static const struct accel_host real_host = {
+	.cpuinfo_path = "/proc/cpuinfo",
+	.kvm_api_version = host_kvm_api_version,
+#if defined(__x86_64__) || defined(__i386__)
+	.cpu_flag_needed = true,
+#endif
+};
+
+bool accel_is_slow(enum accel accel)
+{
+	return accel_is_slow_on(&real_host, accel);
+}
+
 int accel_choose(const char *wanted, enum accel *ret, char *reason, size_t reason_size,
 		 struct err *e)
 {
-	static const struct accel_host host = {
-		.cpuinfo_path = "/proc/cpuinfo",
-		.kvm_api_version = host_kvm_api_version,
-#if defined(__x86_64__) || defined(__i386__)
-		.cpu_flag_needed = true,
-#endif
-	};
-	return accel_choose_on(&host, wanted, ret, reason, reason_size, e);
+	return accel_choose_on(&real_host, wanted, ret, reason, reason_size, e);
 }

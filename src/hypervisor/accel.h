@@ -14,3 +14,5 @@ struct accel_host {
 
 int accel_choose_on(const struct accel_host *host, const char *wanted, enum accel *ret,
 		    char *reason, size_t reason_size, struct err *e);
+
+bool accel_is_slow_on(const struct accel_host *host, enum accel accel);

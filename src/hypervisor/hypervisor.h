@@ -102,7 +102,8 @@ struct hypervisor_ops {
 struct hypervisor {
 	const struct hypervisor_ops *ops;
 	struct hypervisor_params params; /* the strings are copies, and the driver's */
-	bool emulated;			 /* in software: a boot takes its time */
+	bool emulated;			 /* in software */
+	bool slow;			 /* emulated or nested: a boot takes its time */
 	_Atomic(enum hypervisor_state) state;
 	_Atomic(pid_t) pid; /* of the VMM; what State and events report. 0 before start; stays */
 };
@@ -144,3 +145,9 @@ enum accel {
  */
 int accel_choose(const char *wanted, enum accel *ret, char *reason, size_t reason_size,
 		 struct err *e);
+
+/**
+ * Whether a boot may take ten times what hardware takes: emulated, or this host is a guest itself,
+ * whose own hypervisor then takes part in each exit of ours.
+ */
+bool accel_is_slow(enum accel accel);

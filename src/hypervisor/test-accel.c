@@ -78,6 +78,31 @@ static void the_ladder(void **state)
 	}
 }
 
+static void boots_are_slow_when_emulated_or_nested(void **state)
+{
+	static const struct {
+		const char *cpuinfo;
+		bool kvm_is_slow;
+	} table[] = {
+		{AMD, false},
+		{"flags\t\t: fpu svm hypervisor lahf_lm\n", true},
+		{"flags\t\t: fpu svm hypervisors\nbugs\t\t: hypervisor\n", false},
+		{"Features\t: fp asimd\n", false}, /* arm64 does not tell */
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+		char path[] = "/tmp/test-accel-XXXXXX";
+		int fd = mkstemp(path);
+		assert_true(fd >= 0);
+		assert_int_equal(fd_write_all(fd, table[i].cpuinfo, strlen(table[i].cpuinfo)), 0);
+		close(fd);
+		struct accel_host host = {path, fake_kvm, true};
+		assert_int_equal(accel_is_slow_on(&host, ACCEL_KVM), table[i].kvm_is_slow);
+		assert_true(accel_is_slow_on(&host, ACCEL_TCG));
+		unlink(path);
+	}
+}
+
 static void a_host_without_cpuinfo_emulates(void **state)
 {
 	enum accel accel = ACCEL_KVM;
@@ -102,6 +127,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_ladder),
+		cmocka_unit_test(boots_are_slow_when_emulated_or_nested),
 		cmocka_unit_test(a_host_without_cpuinfo_emulates),
 		cmocka_unit_test(the_real_host_gets_an_answer_with_a_reason),
 	};

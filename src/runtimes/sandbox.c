@@ -16,9 +16,10 @@
 #define START_TIMEOUT_MS 30000
 #define GRACE_MS 1000	     /* for the guest to power off; the client's patience is 3 s */
 #define CONNECT_MIN_MS 10000 /* as the field does: a slow host still boots within it */
-/* An emulated boot takes two seconds of a free processor, and ten times that of a crowded one. A
- * guest that crashes is noticed at once all the same. */
-#define CONNECT_EMULATED_MS 60000
+/* An emulated boot takes two seconds of a free processor, and ten times that of a crowded one; so
+ * may one on a host that is itself a guest. A guest that crashes is noticed at once all the same.
+ */
+#define CONNECT_SLOW_MS 60000
 #define RECORDED_KILL_MS 500
 #define SHM_BYTES_DEFAULT (64u << 20)
 #define GUEST_SHM "/run/kata-containers/sandbox/shm"
@@ -367,7 +368,7 @@ static void add_console(struct sandbox *s, struct err *e)
 static int connect_agent(struct sandbox *s, struct err *e)
 {
 	const struct agent_config *c = &s->config->agent;
-	uint64_t least = s->hypervisor->emulated ? CONNECT_EMULATED_MS : CONNECT_MIN_MS;
+	uint64_t least = s->hypervisor->slow ? CONNECT_SLOW_MS : CONNECT_MIN_MS;
 	uint64_t connect_ms = c->reconnect_timeout_ms > least ? c->reconnect_timeout_ms : least;
 	const struct agent_params p = {
 		.loop = s->params.loop,

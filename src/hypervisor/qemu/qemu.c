@@ -506,6 +506,7 @@ static int op_create(const struct hypervisor_params *p, struct hypervisor **ret,
 	}
 	q->accel = accel;
 	q->m.base.emulated = accel == ACCEL_TCG;
+	q->m.base.slow = accel_is_slow(accel);
 	q->cmdline = TAKE_PTR(cmdline);
 	log_info("sandbox %s: accelerator %s", p->sandbox_id, why);
 	*ret = &q->m.base;
