@@ -104,7 +104,7 @@ static int supervise(struct child *c, int errout, uint64_t deadline_ms, struct t
 	}
 }
 
-static int spawn(const struct oci_hook *h, int state, int errout, const char *what,
+static int spawn(const struct oci_hook *h, int netns_fd, int state, int errout, const char *what,
 		 struct child *ret, struct err *e)
 {
 	const char *only_path[] = {h->path, NULL}, *no_env[] = {NULL};
@@ -115,13 +115,14 @@ static int spawn(const struct oci_hook *h, int state, int errout, const char *wh
 	spec.envp = h->env.n > 0 ? (const char *const *)h->env.v : no_env;
 	spec.in = state;
 	spec.errout = errout;
+	spec.netns_fd = netns_fd;
 	spec.new_session = true;
 	int r = child_spawn(&spec, ret, e);
 	return r < 0 ? err_wrap(e, r, "%s hook", what) : 0;
 }
 
-static int run_hook(const struct oci_hook *h, const char *state_json, const char *what,
-		    struct err *e)
+static int run_hook(const struct oci_hook *h, int netns_fd, const char *state_json,
+		    const char *what, struct err *e)
 {
 	if (h->path[0] != '/') /* never looked up in PATH */
 		return err_set(e, -EINVAL, "%s hook %s: must be an absolute path", what, h->path);
@@ -140,7 +141,7 @@ static int run_hook(const struct oci_hook *h, const char *state_json, const char
 	int timeout_s = h->timeout > 0 ? h->timeout : OCI_HOOK_TIMEOUT_S, status = 0;
 	struct child c = CHILD_INIT;
 	struct tail tail = {.len = 0};
-	r = spawn(h, state, other_end, what, &c, e);
+	r = spawn(h, netns_fd, state, other_end, what, &c, e);
 	if (r < 0)
 		return r;
 	other_end = close_fd(other_end);
@@ -160,15 +161,21 @@ static int run_hook(const struct oci_hook *h, const char *state_json, const char
 		       *line ? ": " : "", line);
 }
 
-int oci_hooks_run(const struct oci_hook_list *l, const char *state_json, const char *what,
-		  struct err *e)
+int oci_hooks_run_in(const struct oci_hook_list *l, int netns_fd, const char *state_json,
+		     const char *what, struct err *e)
 {
 	for (size_t i = 0; i < l->n; i++) {
-		int r = run_hook(&l->v[i], state_json, what, e);
+		int r = run_hook(&l->v[i], netns_fd, state_json, what, e);
 		if (r < 0)
 			return r;
 	}
 	return 0;
+}
+
+int oci_hooks_run(const struct oci_hook_list *l, const char *state_json, const char *what,
+		  struct err *e)
+{
+	return oci_hooks_run_in(l, -1, state_json, what, e);
 }
 
 int oci_hooks_run_all(const struct oci_hook_list *l, const char *state_json, const char *what,
@@ -178,7 +185,7 @@ int oci_hooks_run_all(const struct oci_hook_list *l, const char *state_json, con
 
 	for (size_t i = 0; i < l->n; i++) {
 		struct err later = ERR_INIT;
-		int r = run_hook(&l->v[i], state_json, what, first < 0 ? &later : e);
+		int r = run_hook(&l->v[i], -1, state_json, what, first < 0 ? &later : e);
 		if (first == 0)
 			first = r;
 	}

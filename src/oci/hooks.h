@@ -23,6 +23,9 @@
  */
 int oci_hooks_run(const struct oci_hook_list *l, const char *state_json, const char *what,
 		  struct err *e);
+/** The same in another network namespace, or in the caller's (@netns_fd -1). */
+int oci_hooks_run_in(const struct oci_hook_list *l, int netns_fd, const char *state_json,
+		     const char *what, struct err *e);
 /**
  * Runs all of a list even where some fail (poststart, poststop), and returns the first failure, for
  * a warning.

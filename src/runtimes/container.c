@@ -159,32 +159,50 @@ static int remove_from_guest(struct container_resources *c, struct err *e)
  */
 
 /* The host's hooks see the machine as the container's process: its pid is all that the host has. */
-static int run_hooks(struct container_resources *c, const struct oci_hook_list *list,
-		     const char *status, const char *what,
-		     int (*run)(const struct oci_hook_list *l, const char *state_json,
-				const char *what, struct err *e),
-		     struct err *e)
+static char *hook_state(const struct container_resources *c, const char *status)
 {
-	if (list->n == 0)
-		return 0;
-	_cleanup_free_ char *state =
-		oci_state_json(c->spec, c->id, status, sandbox_pid(c->sandbox), c->bundle);
-	if (!state)
-		return err_set(e, -ENOMEM, "out of memory");
-	return run(list, state, what, e);
+	return oci_state_json(c->spec, c->id, status, sandbox_pid(c->sandbox), c->bundle);
 }
 
-/* In the specification's order; the first that fails fails the creation. */
+/* In the specification's order; the first that fails fails the creation. The container's namespaces
+ * are the guest's, but for that of the network, which is the pod's on the host. */
 static int run_create_hooks(struct container_resources *c, struct err *e)
 {
-	int r = run_hooks(c, &c->hooks.prestart, "creating", "prestart", oci_hooks_run, e);
-	if (r == 0)
-		r = run_hooks(c, &c->hooks.create_runtime, "creating", "createRuntime",
-			      oci_hooks_run, e);
-	if (r == 0)
-		r = run_hooks(c, &c->hooks.create_container, "creating", "createContainer",
-			      oci_hooks_run, e);
+	const struct {
+		const struct oci_hook_list *list;
+		const char *what;
+		int netns_fd;
+	} all[] = {
+		{&c->hooks.prestart, "prestart", -1},
+		{&c->hooks.create_runtime, "createRuntime", -1},
+		{&c->hooks.create_container, "createContainer", sandbox_netns_fd(c->sandbox)},
+	};
+	_cleanup_free_ char *state = hook_state(c, "creating");
+	int r = state ? 0 : err_set(e, -ENOMEM, "out of memory");
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(all); i++)
+		r = oci_hooks_run_in(all[i].list, all[i].netns_fd, state, all[i].what, e);
 	return r;
+}
+
+/* Those whose failures are only logged. */
+static void run_late_hooks(const struct container_resources *c, const struct oci_hook_list *list,
+			   const char *status, const char *what)
+{
+	struct err e = ERR_INIT;
+
+	if (list->n == 0 || !c->spec)
+		return;
+	_cleanup_free_ char *state = hook_state(c, status);
+	if (!state)
+		log_error("container %s: out of memory for its %s hooks", c->id, what);
+	else if (oci_hooks_run_all(list, state, what, &e) < 0)
+		log_warn("container %s: %s", c->id, e.text);
+}
+
+static bool has_create_hooks(const struct container_resources *c)
+{
+	return c->hooks.prestart.n + c->hooks.create_runtime.n + c->hooks.create_container.n > 0;
 }
 
 bool container_has_poststart(const struct container_resources *c)
@@ -194,9 +212,7 @@ bool container_has_poststart(const struct container_resources *c)
 
 void container_poststart(struct container_resources *c)
 {
-	struct err e = ERR_INIT;
-	if (run_hooks(c, &c->hooks.poststart, "running", "poststart", oci_hooks_run_all, &e) < 0)
-		log_warn("container %s: %s", c->id, e.text);
+	run_late_hooks(c, &c->hooks.poststart, "running", "poststart");
 }
 
 /* ---- Both ways --------------------------------------------------------------------------------
@@ -219,14 +235,18 @@ int container_make(struct container_resources *c, const struct rootfs_mount *roo
 		return r;
 	c->hooks = c->spec->hooks;
 	r = mount_rootfs(c, rootfs, n, e);
-	if (r == 0)
+	bool hooked = r == 0;
+	if (r == 0 && has_create_hooks(c))
 		r = run_create_hooks(c, e);
 	if (r == 0)
 		r = create_in_guest(c, e);
-	if (r < 0)
-		(void)undo_to(c->undo, 0);
-	else
+	if (r == 0) {
 		drop_spec(c);
+		return 0;
+	}
+	(void)undo_to(c->undo, 0);
+	if (hooked) /* what its hooks have made, these take down */
+		run_late_hooks(c, &c->hooks.poststop, "stopped", "poststop");
 	return r;
 }
 
@@ -241,9 +261,6 @@ int container_remove(struct container_resources *c, bool machine_lives, struct e
 	}
 	if (c->undo)
 		r = undo_to(c->undo, 0);
-	struct err hook = ERR_INIT;
-	if (c->spec &&
-	    run_hooks(c, &c->hooks.poststop, "stopped", "poststop", oci_hooks_run_all, &hook) < 0)
-		log_warn("container %s: %s", c->id, hook.text);
+	run_late_hooks(c, &c->hooks.poststop, "stopped", "poststop");
 	return r < 0 ? err_errno(e, r, "undo what container %s did to the host", c->id) : 0;
 }

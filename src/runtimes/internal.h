@@ -38,6 +38,7 @@ struct process {
 	struct process_io *io;
 	bool waiting;		 /* WaitProcess is on its way */
 	bool end_wanted;	 /* somebody asked for its end */
+	bool tell_end;		 /* its end is an event, although it never ran */
 	struct loop_timer *held; /* it has ended with `exit_status`, and that is to be told soon */
 	bool close_stdin;	 /* CloseIO has come, maybe before the streams were made */
 	struct list waiters;
@@ -159,6 +160,8 @@ void process_open_io(struct process *p, void (*done)(void *arg, int r, const str
 		     void *arg);
 /** It runs in the guest: copies its streams, waits for its end. */
 void process_started(struct process *p);
+/** It was killed before it ran: waits for its end. */
+void process_killed(struct process *p);
 /** It has ended: tells everybody. */
 void process_exited(struct process *p, uint32_t exit_status);
 /** If its end is being held back, tells it now. */

@@ -106,7 +106,7 @@ void process_exited(struct process *p, uint32_t exit_status)
 {
 	if (p->status == TASK_STOPPED)
 		return;
-	bool ran = p->status == TASK_RUNNING || p->status == TASK_PAUSED;
+	bool ran = p->status == TASK_RUNNING || p->status == TASK_PAUSED || p->tell_end;
 	p->status = TASK_STOPPED;
 	if (p->held) {
 		loop_timer_free(TAKE_PTR(p->held));
@@ -220,6 +220,12 @@ static void wait_in_guest(struct process *p)
 			    on_wait_done, p, &e);
 	if (r < 0)
 		on_wait_done(p, r, NULL, &e);
+}
+
+void process_killed(struct process *p)
+{
+	p->tell_end = true;
+	wait_in_guest(p);
 }
 
 /* ---- Output --------------------------------------------------------------------------------- */

@@ -191,12 +191,13 @@ static int finish_start(struct call *c, int r, const ProtobufCMessage *response,
 	if (p->status == TASK_STOPPED)
 		return wrong_status(p, "created", e); /* the machine died meanwhile */
 	if (r < 0) {
-		/* An exec that could not be started is over; a container may be tried again. */
+		/* What could not be started is over: a container's init has ended, or is not to be
+		 * trusted with a second try. What is left of it goes when it is deleted. */
 		p->status = TASK_CREATED;
-		if (!process_is_init(p)) {
-			process_exited(p, EXIT_STATUS_LOST);
+		p->tell_end = process_is_init(p);
+		process_exited(p, EXIT_STATUS_LOST);
+		if (!process_is_init(p))
 			process_io_free(TAKE_PTR(p->io));
-		}
 		return r;
 	}
 	/* The event goes out before the process' end can be learnt. */
@@ -516,6 +517,8 @@ static int finish_kill(struct call *c, int r, const ProtobufCMessage *response, 
 	/* It ended before the signal came: what the caller wanted, where it wanted an end. */
 	if (r < 0 && (e->status == STATUS_NOT_FOUND || c->process->status == TASK_STOPPED))
 		return 0;
+	if (r == 0 && c->process->status == TASK_CREATED && c->process->end_wanted)
+		process_killed(c->process);
 	return r;
 }
 

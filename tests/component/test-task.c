@@ -27,6 +27,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define TASK(name) Containerd__Task__V2__##name
 
@@ -516,14 +517,29 @@ static void a_boot_that_fails_leaves_nothing_and_may_be_tried_again(void **state
 	assert_int_equal(wait_for(f, "c1", ""), 3);
 }
 
-static void a_start_that_fails_keeps_the_container(void **state)
+static void a_start_that_fails_ends_the_container(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(create(f, "c1", "\"fail-start\""), 0);
 	assert_int_equal(start(f, "c1", ""), -STATUS_INTERNAL);
-	assert_int_equal(state_of(f, "c1", ""), CREATED);
+	assert_int_equal(state_of(f, "c1", ""), STOPPED);
+	assert_int_equal(wait_for(f, "c1", ""), 255);
+	assert_int_equal(start(f, "c1", ""), -STATUS_FAILED_PRECONDITION);
+	assert_int_equal(delete_task(f, "c1", ""), 255);
+	assert_events(f, "create:c1 exit:c1 delete:c1 ");
+}
+
+static void a_kill_before_the_start_is_an_end(void **state)
+{
+	struct fixture *f = *state;
+	assert_int_equal(create(f, "c1", "\"run\""), 0);
+	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 137);
+	assert_int_equal(state_of(f, "c1", ""), STOPPED);
 	assert_int_equal(delete_task(f, "c1", ""), 137);
-	assert_events(f, "create:c1 delete:c1 ");
+	assert_int_equal(create(f, "c2", "\"run\""), 0);
+	assert_int_equal(delete_task(f, "c2", ""), 137); /* one that never ran may be deleted */
+	assert_events(f, "create:c1 exit:c1 delete:c1 create:c2 delete:c2 ");
 }
 
 static void a_bad_spec_is_refused_by_its_field(void **state)
@@ -574,7 +590,61 @@ static void hooks_run_in_order_and_may_refuse(void **state)
 	assert_true(create(f, "c2", "\"exit\",\"0\"") < 0);
 	assert_non_null(strstr(f->e.text, "createRuntime"));
 	assert_int_equal(state_of(f, "c2", ""), -STATUS_NOT_FOUND);
+
+	/* what was run before a failure is undone by those that run last */
+	assert_int_equal(unlink(file), 0);
+	n = (size_t)snprintf(json, sizeof json, "\"hooks\":{");
+	n += add_hook(json + n, sizeof json - n, "prestart", file, 0);
+	json[n++] = ',';
+	n += add_hook(json + n, sizeof json - n, "createContainer", file, 1);
+	json[n++] = ',';
+	n += add_hook(json + n, sizeof json - n, "poststop", file, 0);
+	(void)snprintf(json + n, sizeof json - n, "},");
+	assert_true(create(f, "c3", "\"exit\",\"0\"") < 0);
+	buf_clear(&b);
+	assert_int_equal(file_read(AT_FDCWD, file, 4096, &b), 0);
+	assert_string_equal(b.data, "prestart creating\ncreateContainer creating\n"
+				    "poststop stopped\n");
 	hooks = "";
+}
+
+static void a_hook_of_the_container_has_the_pods_network(void **state)
+{
+	struct fixture *f = *state;
+	char json[1024], file[128], path[64], ours[64] = "", theirs[64] = "", expected[200];
+	int ready[2];
+	(void)snprintf(file, sizeof file, "%s/hooks", f->dir);
+	(void)snprintf(
+		json, sizeof json,
+		"\"hooks\":{\"createRuntime\":[{\"path\":\"/bin/sh\",\"args\":[\"sh\",\"-c\","
+		"\"readlink /proc/self/ns/net >>%s\"]}],\"createContainer\":[{\"path\":"
+		"\"/bin/sh\",\"args\":[\"sh\",\"-c\",\"readlink /proc/self/ns/net >>%s\"]}]},",
+		file, file);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool ok = unshare(CLONE_NEWNET) == 0 && write(ready[1], "", 1) == 1;
+		for (; ok;)
+			(void)pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ready[0], path, 1), 1);
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+	(void)snprintf(path, sizeof path, "/proc/%d/ns/net", (int)pid);
+	assert_true(readlink(path, theirs, sizeof theirs - 1) > 0);
+	assert_true(readlink("/proc/self/ns/net", ours, sizeof ours - 1) > 0);
+	netns = path;
+	hooks = json;
+	assert_int_equal(create(f, "c1", "\"exit\",\"0\""), 0);
+	netns = NULL;
+	hooks = "";
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	assert_int_equal(file_read(AT_FDCWD, file, 4096, &b), 0);
+	(void)snprintf(expected, sizeof expected, "%s\n%s\n", ours, theirs);
+	assert_string_equal(b.data, expected);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
 }
 
 static pid_t pid_of(struct fixture *f, const char *id)
@@ -1257,9 +1327,11 @@ int main(void)
 		TEST(input_ends_when_containerd_says_so),
 		TEST(a_create_that_fails_leaves_nothing),
 		TEST(a_boot_that_fails_leaves_nothing_and_may_be_tried_again),
-		TEST(a_start_that_fails_keeps_the_container),
+		TEST(a_start_that_fails_ends_the_container),
+		TEST(a_kill_before_the_start_is_an_end),
 		TEST(a_bad_spec_is_refused_by_its_field),
 		TEST(hooks_run_in_order_and_may_refuse),
+		TEST(a_hook_of_the_container_has_the_pods_network),
 		TEST(the_machine_runs_in_the_pods_network_namespace),
 		TEST(disable_new_netns_keeps_the_machine_with_the_shim),
 		TEST(a_network_namespace_that_is_none_is_refused),
