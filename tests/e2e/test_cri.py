@@ -130,6 +130,20 @@ def d2_stop_and_remove_may_be_repeated(t):
     equal(len(t.pods.list()), 0, "number of pods")
 
 
+@test(timeout=120)
+def d4_a_lack_of_memory_is_told(t):
+    pod = t.pods.run()
+    limit = {"resources": {"memory_limit_in_bytes": 32 << 20}}
+    c = pod.start("tail", "/dev/zero", linux=limit)
+    s = c.wait_exit(60)
+    equal((s.exit_code, s.reason), (137, "OOMKilled"), "exit code and reason")
+    good = pod.start(*FOREVER, linux=limit)
+    equal(good.out("echo", "fine"), "fine\n", "exec in the next container")
+    good.stop()
+    equal(good.wait_exit().reason, "Error", "reason of one that did not lack memory")
+    pod.remove()
+
+
 @test(vm=True, timeout=120)
 def d5_a_pod_ends_with_its_machine(t):
     pod = t.pods.run()
@@ -287,6 +301,24 @@ def a_command_that_is_missing_spoils_nothing(t):
     good = pod.start(*FOREVER, name="app")
     contains(expect_error(lambda: good.exec("/no/such/command")), "/no/such/command", "the reason")
     equal(good.out("echo", "fine"), "fine\n", "exec after a failure")
+    pod.remove()
+
+
+@test(timeout=120)
+def a_container_that_cannot_be_made_spoils_nothing(t):
+    pod = t.pods.run()
+    neighbour = pod.start(*FOREVER)
+    source = os.path.join(t.dir, "source")
+    os.mkdir(source)
+    for path in "/etc/passwd/below", "/bin/busybox":  # below a file, and a directory onto one
+        bad = pod.create(*FOREVER, name="app", mounts=[
+            {"container_path": "/good", "host_path": source},
+            {"container_path": path, "host_path": source}])
+        contains(expect_error(bad.start), path, "the reason")
+        bad.remove()
+    good = pod.start(*FOREVER, name="app")
+    for c in good, neighbour:
+        equal(c.out("echo", "fine"), "fine\n", "exec after a failure")
     pod.remove()
 
 

@@ -330,3 +330,15 @@ def execs_run_beside_each_other(t):
     equal(c.exec("sh", "-c", "sleep 1000 >/dev/null 2>&1 & echo started"), (0, "started\n", ""),
           "an exec that leaves a process behind")
     pod.remove()
+
+
+@test(timeout=90)
+def devices_are_there(t):
+    pod = t.pods.run()
+    c = pod.start(*FOREVER, devices=[
+        {"container_path": "/dev/nothing", "host_path": "/dev/null", "permissions": "rw"},
+        {"container_path": "/dev/nil/zero", "host_path": "/dev/zero", "permissions": "r"}])
+    equal(c.out("stat", "-c", "%t:%T", "/dev/nothing", "/dev/nil/zero"), "1:3\n1:5\n", "numbers")
+    c.out("sh", "-c", "echo x >/dev/nothing")
+    equal(c.out("sh", "-c", "head -c 3 /dev/nil/zero | wc -c"), "3\n", "what is read")
+    pod.remove()
