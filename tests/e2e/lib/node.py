@@ -337,6 +337,12 @@ class Bench:
         self.dir = os.path.join(node.work, "t%d" % number)
         os.makedirs(self.dir)
         self._pods = None
+        self.quick = self.soak = False
+
+    def report(self, text):
+        """A number that a person may want to see of a test that passed."""
+        self.note(text)
+        print("%s: %s" % (self.name, text), flush=True)
 
     @property
     def pods(self):

@@ -16,17 +16,18 @@ class Failed(Exception):
 
 
 class Test:
-    def __init__(self, func, vm, timeout):
+    def __init__(self, func, vm, timeout, soak_timeout):
         self.func = func
         self.name = func.__module__.removeprefix("test_") + "." + func.__name__
         self.vm = vm
         self.timeout = timeout
+        self.soak_timeout = soak_timeout or timeout
 
 
-def test(func=None, *, vm=False, timeout=60):
-    """Registers a test. @timeout: seconds on a machine that is not busy."""
+def test(func=None, *, vm=False, timeout=60, soak_timeout=None):
+    """Registers a test. @timeout: seconds on a machine that is not busy; @soak_timeout: with --soak."""
     def register(f):
-        TESTS.append(Test(f, vm, timeout))
+        TESTS.append(Test(f, vm, timeout, soak_timeout))
         return f
     return register(func) if func else register
 
