@@ -182,7 +182,7 @@ int runtime_sandbox_create(struct runtime *rt, const struct pod_create *c, struc
 	if (rt->status == SANDBOX_CLOSED || rt->shutdown)
 		return err_status(e, STATUS_UNAVAILABLE, "the shim is shutting down");
 	if (rt->pod || rt->status != SANDBOX_NONE || rt->n_containers > 0)
-		return err_status(e, STATUS_ALREADY_EXISTS, "sandbox %s exists already%s",
+		return err_status(e, STATUS_ALREADY_EXISTS, "sandbox %s already exists%s",
 				  rt->params.sandbox_id,
 				  rt->pod ? "" : ": a task has brought it up");
 	rt->pod = pod_new(rt, c);

@@ -332,7 +332,7 @@ static int begin_create(struct runtime *rt, const struct task_create *t, struct 
 	if (r < 0)
 		return r;
 	if (runtime_find(rt, t->id, NULL))
-		return err_status(e, STATUS_ALREADY_EXISTS, "container %s exists already", t->id);
+		return err_status(e, STATUS_ALREADY_EXISTS, "container %s already exists", t->id);
 	if (rt->n_containers >= CONTAINERS_MAX)
 		return err_status(e, STATUS_RESOURCE_EXHAUSTED,
 				  "the pod has %d containers, the most that it may",

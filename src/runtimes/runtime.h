@@ -95,8 +95,9 @@ typedef void (*task_stats_fn)(void *arg, int r, const Grpc__StatsContainerRespon
 			      const struct err *e);
 
 /**
- * Receives the guest's processes of a container; with r = 0 and without @list only the machine
- * can be told, whose agent lists none. @state is the container's.
+ * Receives the guest's processes of a container; with r = 0 and without @list, or an empty one,
+ * only the machine can be told: its agent lists none, or did not answer in time, or the container
+ * has ended. @state is the container's.
  */
 typedef void (*task_pids_fn)(void *arg, int r, const struct task_state *state,
 			     const Grpc__ListContainerProcessesResponse *list, const struct err *e);

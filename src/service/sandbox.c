@@ -170,7 +170,7 @@ static int create(struct sandbox_service *s, const SANDBOX(CreateSandboxRequest)
 		return r;
 	/* before anything of the bundle is touched */
 	if (runtime_sandbox_status(s->runtime, &status, NULL) == 0)
-		return err_status(e, STATUS_ALREADY_EXISTS, "sandbox %s exists already",
+		return err_status(e, STATUS_ALREADY_EXISTS, "sandbox %s already exists",
 				  s->sandbox_id);
 	r = sandbox_options_read(req, o, e);
 	if (r == 0)

@@ -443,8 +443,12 @@ static void reply_pids(void *arg, int r, const struct task_state *t,
 
 	if (!call)
 		return;
-	/* An agent that lists none: the machine stands for them all. */
-	size_t n = processes ? processes->n_processes : t->status != TASK_STOPPED;
+	/* Where the guest tells of none, the machine stands for them all. The answer is never
+	 * empty: a containerd that starts again takes a shim without pids for one whose task was
+	 * never made, and ends it, and with it the exit code of a task that has stopped meanwhile
+	 * (containerd >= 1.7, core/runtime/v2/shim_load.go). */
+	bool listed = processes && processes->n_processes > 0;
+	size_t n = listed ? processes->n_processes : 1;
 	_cleanup_free_ struct process_info *v = calloc(n + 1, sizeof *v);
 	_cleanup_free_ Containerd__V1__Types__ProcessInfo **list = calloc(n + 1, sizeof *list);
 	if (!v || !list) {
@@ -452,7 +456,7 @@ static void reply_pids(void *arg, int r, const struct task_state *t,
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (processes)
+		if (listed)
 			set_info(&v[i], processes->processes[i]->pid,
 				 processes->processes[i]->exec_id);
 		else

