@@ -29,7 +29,9 @@
 
 #define WORKERS 4
 #define OPTIONS_MAX (1u << 20) /* as `start` reads */
-#define FLUSH_MS 2000	       /* containerd reports a shim as leaked when Shutdown takes 3 s */
+/* What is still to be sent at the end. Together less than `delete` waits before it kills. */
+#define EVENTS_FLUSH_MS 800
+#define REPLIES_FLUSH_MS 200
 
 struct shim {
 	struct loop *loop;
@@ -184,7 +186,7 @@ static int inherited_options(struct shim *s, struct err *e)
 static void on_flushed(void *arg)
 {
 	struct shim *s = arg;
-	rpc_server_flush(s->server, FLUSH_MS);
+	rpc_server_flush(s->server, REPLIES_FLUSH_MS);
 	loop_stop(s->loop);
 }
 
@@ -193,7 +195,7 @@ static void on_shutdown(void *arg)
 	struct shim *s = arg;
 	log_info("the pod is down");
 	rpc_server_stop_listening(s->server);
-	events_flush(s->events, FLUSH_MS, on_flushed, s);
+	events_flush(s->events, EVENTS_FLUSH_MS, on_flushed, s);
 }
 
 static int build(struct shim *s, const struct cli *c, int listen_fd, struct err *e)
