@@ -63,6 +63,10 @@ static int use_params(const BOOT(BootstrapParams) * p, struct bootstrap *ret, st
 		if (r < 0)
 			return r;
 	}
+	if (path_format(ret->events, sizeof ret->events, "%s", p->containerd_ttrpc_address) < 0)
+		return err_set(e, -ENAMETOOLONG,
+			       "containerd_ttrpc_address \"%s\" is too long for a socket's path",
+			       p->containerd_ttrpc_address);
 	if (!has_dir || !p->socket_dir[0])
 		return 0;
 	if (p->socket_dir[0] != '/')

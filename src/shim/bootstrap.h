@@ -20,6 +20,7 @@ struct bootstrap {
 	/* The runtime's own options, packed (runtimeoptions.v1.Options); len 0: none. In an
 	 * extension of BootstrapParams, or with older releases all of the input, as an Any. */
 	struct buf options;
+	char events[SHIM_SOCKET_PATH_MAX]; /* where containerd takes events; "": not told */
 };
 
 #define BOOTSTRAP_INIT ((struct bootstrap){.options = BUF_INIT})

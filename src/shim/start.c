@@ -70,6 +70,14 @@ static int options_file(const struct bootstrap *boot, struct err *e)
 					  : TAKE_FD(fd);
 }
 
+/* Releases that pass parameters call the environment deprecated. */
+static int export_parameters(const struct bootstrap *boot, struct err *e)
+{
+	if (boot->events[0] && setenv("TTRPC_ADDRESS", boot->events, 1) < 0)
+		return err_set(e, -ENOMEM, "out of memory");
+	return 0;
+}
+
 static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int listen_fd,
 			int ready_fd, pid_t *ret_pid, struct err *e)
 {
@@ -90,6 +98,9 @@ static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int l
 			      boot->debug ? "-debug" : NULL,
 			      NULL};
 	bool has_options = boot->options.len > 0;
+	int r = export_parameters(boot, e);
+	if (r < 0)
+		return r;
 	_cleanup_free_ char **env = daemon_env(has_options, e);
 	if (!env)
 		return -ENOMEM;
@@ -110,7 +121,7 @@ static int spawn_daemon(const struct cli *c, const struct bootstrap *boot, int l
 	spec.ignore_sigterm = true; /* from its first moment: see main.c */
 
 	struct child daemon = CHILD_INIT;
-	int r = child_spawn(&spec, &daemon, e);
+	r = child_spawn(&spec, &daemon, e);
 	if (r < 0)
 		return err_wrap(e, r, "start the pod's daemon");
 	(void)close_fd(daemon.pidfd); /* it outlives us; nobody here waits for it */

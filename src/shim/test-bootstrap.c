@@ -18,6 +18,7 @@ static int parse(const char *id, const char *namespace, const char *dir, struct 
 	BOOT(BootstrapParams) p = CONTAINERD__RUNTIME__BOOTSTRAP__V1__BOOTSTRAP_PARAMS__INIT;
 	p.instance_id = (char *)id;
 	p.namespace_ = (char *)namespace;
+	p.containerd_ttrpc_address = "/run/c.sock.ttrpc";
 	p.log_level = CONTAINERD__RUNTIME__BOOTSTRAP__V1__LOG_LEVEL__LOG_LEVEL_DEBUG;
 	if (dir) {
 		p._socket_dir_case =
@@ -36,6 +37,7 @@ static void parameters_for_this_instance_count(void **state)
 	assert_true(b.structured);
 	assert_true(b.debug);
 	assert_string_equal(b.socket_dir, "/run/t/s");
+	assert_string_equal(b.events, "/run/c.sock.ttrpc");
 	assert_int_equal(parse("c1", "ns", NULL, &b, &e), 0);
 	assert_string_equal(b.socket_dir, SHIM_SOCKET_DIR);
 }
@@ -48,6 +50,7 @@ static void what_is_for_another_or_no_message_gives_the_plain_answer(void **stat
 	static const char any[] = "\n\031runtimeoptions.v1.Options\022\004\022\002/x";
 	assert_int_equal(parse("c2", "ns", "/run/t/s", &b, &e), 0);
 	assert_false(b.structured);
+	assert_string_equal(b.events, "");
 	assert_int_equal(parse("c1", "other", "/run/t/s", &b, &e), 0);
 	assert_false(b.structured);
 	assert_int_equal(bootstrap_parse(&cli, any, sizeof any - 1, &b, &e), 0);
