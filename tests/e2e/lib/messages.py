@@ -128,7 +128,8 @@ def schema():
     files = sorted(glob.glob(os.path.join(TOP, "proto", "*.proto")))
     with tempfile.NamedTemporaryFile() as out:
         subprocess.run(["protoc", "--proto_path=" + os.path.join(TOP, "proto"),
-                        "--descriptor_set_out=" + out.name, "--include_imports", *files], check=True)
+                        "--descriptor_set_out=" + out.name, "--include_imports", *files],
+                       check=True)
         return Schema(out.read())
 
 

@@ -40,6 +40,7 @@ LOAD_TIMEOUT, CLEANUP_TIMEOUT, SHUTDOWN_TIMEOUT = 5, 5, 3
 EVENTS = "containerd.services.events.ttrpc.v1.Events"
 SANDBOX = "containerd.runtime.sandbox.v1.Sandbox"
 TASK_V2 = "containerd.task.v2.Task"  # the messages of v3 are the same
+PROCESS_TYPE = "types.containerd.io/opencontainers/runtime-spec/1/Process"
 CREATED, RUNNING, STOPPED, PAUSED = 1, 2, 3, 4
 
 Endpoint = collections.namedtuple("Endpoint", "version address protocol")
@@ -394,7 +395,8 @@ class Shim:
         self.start_result = self.ctd.execute(self.arguments("start"), self.bundle,
                                              self.stdin(options), combined=True)
         out = self.start_result.raw_out
-        check(self.start_result.code == 0, "start failed: %s" % short(out.decode("utf-8", "replace")))
+        check(self.start_result.code == 0,
+              "start failed: %s" % short(out.decode("utf-8", "replace")))
         self.write("shim-binary-path", self.ctd.shim)
         self.endpoint = self.ctd.generation.parse(out)
         self.connect()
@@ -610,8 +612,7 @@ class Container(Shim, Process):
         body = {**process(*args, terminal=terminal), **changes}
         try:
             self.call("Exec", id=self.id, exec_id=exec_id, **stdio.request(),
-                      spec=messages.any_of("types.containerd.io/opencontainers/runtime-spec/1/Process",
-                                           json.dumps(body).encode()))
+                      spec=messages.any_of(PROCESS_TYPE, json.dumps(body).encode()))
         except Exception:
             stdio.close()
             raise
@@ -624,7 +625,7 @@ class Container(Shim, Process):
         self.call("Resume", id=self.id)
 
     def _delete(self, timeout=None):
-        """shimTask.delete: Delete, then Shutdown unless it is a sandbox' member, then the bundle."""
+        """shimTask.delete: Delete, Shutdown unless it is a sandbox' member, the bundle's end."""
         try:
             reply = self.call("Delete", timeout, id=self.id)
         except ttrpc.RpcError as e:
@@ -783,12 +784,14 @@ class Containerd:
             "lowerdir=" + image_root(self.bench.node)]}]
 
     def create(self, *args, cid=None, sandbox=None, pod=None, config=None, stdin=None,
-               terminal=False, change=None, io=None, task_options=None):
+               terminal=False, change=None, io=None, task_options=None, assume=0,
+               rootfs=None):
         """A container that is created and not started.
 
         @pod: the container of a pod (of the CRI annotations) to join. @sandbox: the same where the
         client says so to containerd, which from 2.0 on need not run `start` for it. @change: gets
-        the spec to edit. @io: {"stdin", "stdout", "stderr"} to use instead of fifos.
+        the spec to edit. @io: {"stdin", "stdout", "stderr"} to use instead of fifos. @assume: the
+        task service to try first, whatever `start` said. @rootfs: mounts, instead of the image's.
         """
         if self.generation.asks_info:
             self.info()
@@ -805,11 +808,13 @@ class Containerd:
         options = self.runtime_options(config)
         try:
             box.make_bundle(body)
-            box.rootfs = self.rootfs(cid)
+            box.rootfs = rootfs or self.rootfs(cid)
             box.start_shim(options)
         except Exception:
             self._forget(box)
             raise
+        if assume:
+            box.endpoint = box.endpoint._replace(version=assume)
         request = dict(box.stdio.request(), **(io or {}))
         box.create(task_options or options, request)
         return box
@@ -860,6 +865,7 @@ class Containerd:
             if shim.connection:
                 shim.connection.close()
                 shim.connection.finished.wait(self.seconds(10))
+                shim.connection = None
 
     def restart(self):
         """And once more: shims are found by their bundles. Returns those that are lost."""

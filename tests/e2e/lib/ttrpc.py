@@ -394,8 +394,8 @@ class ServerConnection:
 
 
 class Server:
-    """Serves a unix socket. @methods: {(service, method): payload -> payload}, each call on a thread
-    of its own; a handler may raise RpcError. @streams: the same with functions that take a Stream.
+    """Serves a unix socket. @methods: {(service, method): payload -> payload}, each call on its own
+    thread; a handler may raise RpcError. @streams: the same with functions that take a Stream.
     """
 
     def __init__(self, path, methods=None, streams=None):
