@@ -4,6 +4,7 @@
 #include "agent/log-forward.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "rpc/forward.h"
 
 #include "proto/health.pb-c.h"
 
@@ -190,6 +191,8 @@ static void note_features(struct agent *a, const Grpc__AgentDetails *d)
 			a->features.bulk_io = true;
 		if (strcmp(d->extra_features[i], "list-processes") == 0)
 			a->features.list_processes = true;
+		if (strcmp(d->extra_features[i], AGENT_FORWARD_FEATURE) == 0)
+			a->features.port_forward = true;
 		if (strcmp(d->extra_features[i], "oom-first") == 0)
 			a->features.oom_first = true;
 	}

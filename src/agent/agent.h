@@ -51,6 +51,7 @@ struct agent_features {
 	bool bulk_io;	     /* reads and writes of up to AGENT_BULK_BYTES */
 	bool list_processes; /* it has ListContainerProcesses */
 	bool oom_first;	     /* a lack of memory is told before the end that it caused */
+	bool port_forward;   /* connects us to ports of the pod (rpc/forward.h) */
 	char version[64];
 };
 

@@ -309,6 +309,7 @@ int runtime_make_sandbox(struct runtime *rt, const char *config_file, const char
 	bool told = is_given(config_file) || is_given(config_body);
 	const struct sandbox_params p = {
 		.loop = rt->params.loop,
+		.workers = rt->params.workers,
 		.id = rt->params.sandbox_id,
 		.config_file = told ? config_file : rt->params.config_file,
 		.config_body = told ? config_body : rt->params.config_body,

@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "runtimes/dns.h"
+#include "runtimes/port-forward.h"
 #include "sys/netns.h"
 
 #include <assert.h>
@@ -36,6 +37,7 @@ struct sandbox {
 	struct share_fs *share;
 	struct hypervisor *hypervisor;
 	struct agent *agent;
+	struct port_forward *forward; /* or NULL */
 	atomic_int pid;
 	struct sandbox_boot_times times;
 	pthread_mutex_t stop_lock; /* held while the machine is ended; taken before `lock` */
@@ -442,6 +444,25 @@ static int create_sandbox(struct sandbox *s, const struct oci_spec *spec, struct
 	return r < 0 ? err_wrap(e, r, "create the sandbox in the guest") : 0;
 }
 
+/* A pod without it is a pod all the same. */
+static void start_forward(struct sandbox *s)
+{
+	const struct port_forward_params p = {
+		.loop = s->params.loop,
+		.workers = s->params.workers,
+		.netns_fd = s->netns_fd,
+		.dial = dial,
+		.arg = s,
+	};
+	struct err e = ERR_INIT;
+
+	if (s->netns_fd < 0 || !agent_features(s->agent)->port_forward)
+		return;
+	int r = port_forward_new(&p, &s->forward, &e);
+	if (r < 0)
+		log_warn("no port-forward to this pod: %s", err_text(&e, r));
+}
+
 struct phase {
 	const char *name;
 	int (*run)(struct sandbox *s, struct err *e);
@@ -510,6 +531,7 @@ int sandbox_boot(struct sandbox *s, const struct oci_spec *spec, struct err *e)
 	}
 	note_pids(s);
 	agent_forward_logs(s->agent);
+	start_forward(s);
 	s->times.total_ms = time_now_ms() - begin;
 	log_boot(s);
 	return 0;
@@ -530,6 +552,7 @@ static void release_on_loop(void *arg)
 	struct release *r = arg;
 	struct sandbox *s = r->sandbox;
 
+	port_forward_free(TAKE_PTR(s->forward));
 	agent_free(TAKE_PTR(s->agent));
 	hypervisor_free(TAKE_PTR(s->hypervisor));
 	share_fs_free(TAKE_PTR(s->share));
@@ -613,6 +636,7 @@ void sandbox_shutdown(struct sandbox *s)
 		return; /* nothing was begun */
 	}
 	sandbox_stop(s, GRACE_MS);
+	port_forward_stop(s->forward);
 	if (s->share)
 		share_fs_stop(s->share);
 	release(s);

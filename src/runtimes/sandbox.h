@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "config/config.h"
 #include "hypervisor/hypervisor.h"
+#include "io/worker.h"
 #include "oci/spec.h"
 #include "persist/state.h"
 #include "persist/undo.h"
@@ -27,6 +28,7 @@ struct sandbox;
 
 struct sandbox_params {
 	struct loop *loop;
+	struct worker_pool *workers;
 	const char *id;		 /* copied */
 	const char *config_file; /* containerd's ConfigPath or NULL; copied */
 	const char *config_body; /* containerd's ConfigBody or NULL; copied */

@@ -20,13 +20,24 @@ int netns_open(const char *path, struct err *e)
 	return TAKE_FD(fd);
 }
 
+static bool is_at(int fd, const char *path, bool in_doubt)
+{
+	struct stat a, b;
+
+	if (stat(path, &a) < 0 || fstat(fd, &b) < 0)
+		return in_doubt;
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 bool netns_is_current(int fd)
 {
-	struct stat own, other;
+	return is_at(fd, OWN_NETNS, true);
+}
 
-	if (stat(OWN_NETNS, &own) < 0 || fstat(fd, &other) < 0)
-		return true;
-	return own.st_dev == other.st_dev && own.st_ino == other.st_ino;
+bool netns_is_hosts(int fd)
+{
+	/* Who may do less than process 1 must not look at it (ptrace(2), access mode checking). */
+	return netns_is_current(fd) || is_at(fd, "/proc/1/ns/net", false);
 }
 
 int netns_call(int fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e)

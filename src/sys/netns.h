@@ -15,6 +15,9 @@ int netns_open(const char *path, struct err *e);
 /** Whether the calling thread itself is in the namespace; true also where that cannot be told. */
 bool netns_is_current(int fd);
 
+/** Whether it is no pod's own: the calling thread's, or that of process 1, if it can be seen. */
+bool netns_is_hosts(int fd);
+
 /**
  * Calls fn(arg, e) in the namespace, on the calling thread, and returns what it does. Sockets that
  * it makes stay in the namespace. If the way back fails, so does the call, whatever fn() returned.

@@ -45,6 +45,9 @@ static void test_the_own_namespace_is_known(void **state)
 	int own = netns_open("/proc/self/ns/net", NULL), other = new_netns();
 	assert_true(netns_is_current(own));
 	assert_false(netns_is_current(other));
+	assert_true(netns_is_hosts(own));
+	assert_false(netns_is_hosts(other));
+	assert_true(netns_is_hosts(-1));
 	assert_int_equal(fcntl(own, F_GETFD), FD_CLOEXEC);
 	(void)close(own);
 	(void)close(other);

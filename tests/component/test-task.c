@@ -668,6 +668,19 @@ static void assert_same_netns(const char *path, pid_t pid, bool same)
 	assert_int_equal(a.st_ino == b.st_ino, same);
 }
 
+/* This agent cannot forward ports, so there is no socket that would only accept to refuse. */
+static void assert_nothing_listens(pid_t pid)
+{
+	static const char *const tables[] = {"tcp", "tcp6"};
+	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
+		_cleanup_buf_ struct buf b = BUF_INIT;
+		char path[64];
+		(void)snprintf(path, sizeof path, "/proc/%d/net/%s", (int)pid, tables[i]);
+		assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &b), 0);
+		assert_null(strstr(b.data, " 0A "));
+	}
+}
+
 /* A file that is a network namespace of its own; undone by drop_netns(). */
 static void make_netns(struct fixture *f, char *path, size_t size)
 {
@@ -696,6 +709,7 @@ static void the_machine_runs_in_the_pods_network_namespace(void **state)
 	assert_int_equal(create(f, "c1", "\"run\""), 0);
 	assert_same_netns(path, pid_of(f, "c1"), true);
 	assert_same_netns(path, getpid(), false);
+	assert_nothing_listens(pid_of(f, "c1"));
 	drop_netns();
 }
 
