@@ -4,7 +4,7 @@
 import os
 import signal
 
-from lib import peer, ttrpc
+from lib import messages, peer, ttrpc
 from lib.node import shim_pids
 from lib.suite import check, contains, equal, fail, test, wait_until
 
@@ -50,6 +50,14 @@ def a6_echo_ok(t, generation):
     with peer.Containerd(t, generation) as ctd:
         box = ctd.create("echo", "ok")
         equal(box.endpoint.version, VERSION[generation], "the version that `start` answers with")
+        # 2.3 would take the forms of its elders too, but they say less
+        plain = box.start_result.raw_out.startswith(b"unix://")
+        equal(plain, generation != "2.3", "whether the answer is an address and no more")
+        if not plain:
+            result = messages.unpack("containerd.runtime.bootstrap.v1.BootstrapResult",
+                                     box.start_result.raw_out)
+            equal((result["address"], result["protocol"]), (box.endpoint.address, "ttrpc"),
+                  "address and protocol")
         pid = box.start()
         check(pid > 0, "Start gives no pid")
         equal(box.wait().status, 0, "exit status")

@@ -18,7 +18,7 @@ def settled(seen, cid, last, seconds):
 
 
 @test
-def one_run_is_create_start_exit_delete_once_each(t):
+def c3_one_run_is_create_start_exit_delete_once_each(t):
     cid = t.id()
     with t.events() as seen:
         equal(t.run("sh", "-c", "exit 42", cid=cid).code, 42, "code")
@@ -52,7 +52,7 @@ def a_fast_exit_does_not_overtake_the_start(t):
 
 
 @test
-def an_exec_is_added_started_and_exits_once_each(t):
+def c3_an_exec_is_added_started_and_exits_once_each(t):
     with t.events() as seen:
         cid = t.start("sleep", "1000")
         equal(t.exec(cid, "sh", "-c", "exit 5", exec_id="e1").code, 5, "code")

@@ -14,7 +14,7 @@ MIB = 1 << 20
 
 
 @test
-def exit_code_and_streams_are_exact(t):
+def c2_exit_code_and_streams_are_exact(t):
     r = t.run("sh", "-c", "echo out; echo err >&2; exit 42")
     equal((r.code, r.out, r.err), (42, "out\n", "err\n"), "code, stdout, stderr")
 
@@ -48,7 +48,7 @@ def the_kernel_is_the_guests(t):
 
 
 @test
-def stdin_reaches_the_process_and_ends(t):
+def c9_stdin_reaches_the_process_and_ends(t):
     # ctr itself forgets to close the stdin of a task that has not started yet: hence the wait
     process = t.background(*t.run_args(t.id(), "cat", options=["--rm"]), stdin=subprocess.PIPE)
     process.popen.stdin.write(b"hi\n")
@@ -78,7 +78,7 @@ def random_file(t, size):
 
 
 @test(timeout=180)
-def hundred_mib_out_arrive_unchanged(t):
+def c9_hundred_mib_out_arrive_unchanged(t):
     path, digest = random_file(t, 100 * MIB)
     r = t.run("cat", "/data", timeout=170,
               options=["--mount", "type=bind,src=%s,dst=/data,options=bind:ro" % path]).ok()

@@ -20,7 +20,7 @@ def wait_for_sleeps(t, cid, count):
 
 
 @test
-def a_detached_container_lives_until_it_is_killed(t):
+def c1_a_detached_container_lives_until_it_is_killed(t):
     cid = t.start(*FOREVER)
     equal(t.status(cid), "RUNNING", "status")
     t.ctr("task", "kill", "-s", "KILL", cid).ok()
@@ -108,7 +108,7 @@ def exec_with_stdin(t):
 
 
 @test
-def exec_with_a_terminal(t):
+def c8_exec_with_a_terminal(t):
     cid = t.start(*FOREVER)
     term = t.terminal("task", "exec", "-t", "--exec-id", "e1", cid, "sh", rows=40, columns=120)
     term.expect(r"# ", 20)
@@ -167,7 +167,7 @@ def many_short_execs_lose_no_output(t):
 
 
 @test
-def an_exec_id_in_use_is_refused(t):
+def c4_an_exec_id_in_use_is_refused(t):
     cid = t.start(*FOREVER)
     process = t.background("task", "exec", "--exec-id", "same", cid, *FOREVER)
     wait_for_sleeps(t, cid, 2)
@@ -191,7 +191,7 @@ def an_exec_of_nothing_names_it(t):
 
 
 @test
-def the_end_of_an_exec_does_not_wait_for_its_children(t):
+def c10_the_end_of_an_exec_does_not_wait_for_its_children(t):
     cid = t.start(*FOREVER)
     start = time.monotonic()
     r = t.exec(cid, "sh", "-c", "sleep 300 >/dev/null 2>&1 </dev/null & exit 3")
@@ -213,10 +213,11 @@ def the_end_of_the_container_ends_its_execs(t):
 
 
 @test
-def pause_and_resume(t):
+def c6_pause_and_resume(t):
     cid = t.start("sh", "-c", "while :; do date +%s%N >/now; sleep 0.05; done")
     t.ctr("task", "pause", cid).ok()
     equal(t.status(cid), "PAUSED", "status")
+    check(t.ctr("task", "pause", cid).code != 0, "a second pause worked")
     time.sleep(0.3)
     t.ctr("task", "resume", cid).ok()
     equal(t.status(cid), "RUNNING", "status")
@@ -227,7 +228,7 @@ def pause_and_resume(t):
 
 
 @test
-def statistics_have_memory_cpu_and_pids(t):
+def c7_statistics_have_memory_cpu_and_pids(t):
     cid = t.start(*FOREVER)
     r = t.ctr("task", "metrics", "--format", "json", cid).ok()
     data = json.loads(r.out)
@@ -260,16 +261,16 @@ def processes_are_listed(t):
 
 
 @test
-def a_running_container_is_not_deleted(t):
+def c4_a_running_container_is_not_deleted(t):
     cid = t.start(*FOREVER)
     check(t.ctr("task", "rm", cid).code != 0, "task rm of a running container worked")
     equal(t.status(cid), "RUNNING", "status")
     client = ttrpc.Client(t.shim_address(cid))
     code, message, _ = client.call("Delete", (1, cid))
-    check(code != ttrpc.OK, "the shim deleted a running container")
+    equal(code, ttrpc.FAILED_PRECONDITION, "the code of Delete")
     check(message, "no message")
     code, message, _ = client.call("Start", (1, cid))
-    check(code != ttrpc.OK, "the shim started a running container")
+    equal(code, ttrpc.FAILED_PRECONDITION, "the code of Start")
     client.close()
     equal(t.exec(cid, "echo", "alive").ok().out, "alive\n", "stdout of an exec")
     t.remove(cid)
@@ -328,12 +329,15 @@ def deferred_waits_all_get_the_code(t):
 
 
 @test
-def unknown_ids_are_not_found(t):
+def c5_unknown_ids_are_not_found(t):
     cid = t.start(*FOREVER)
     client = ttrpc.Client(t.shim_address(cid))
     for method in ("State", "Pids", "Stats", "Pause", "Delete", "Start", "Wait"):
         code, message, _ = client.call(method, (1, "no-such-id"))
         equal(code, ttrpc.NOT_FOUND, "the code of %s (%s)" % (method, message))
+    for signal, code in ((2, ttrpc.NOT_FOUND), (9, ttrpc.OK), (15, ttrpc.OK)):
+        equal(client.call("Kill", (1, "no-such-id"), (3, signal))[0], code,
+              "the code of Kill with signal %d" % signal)
     code, message, _ = client.call("State", (1, cid), (2, "no-such-exec"))
     equal(code, ttrpc.NOT_FOUND, "the code of State of an exec (%s)" % message)
     client.close()
