@@ -244,7 +244,8 @@ def nothing_stays_in_the_namespace_of_a_killed_shim(t):
             client = ns.connect(9001)
             server.accept()[0].close()
             client.close()
-        t.wait_status(cid, "STOPPED", 30)
+        wait_until(lambda: t.status(cid) in ("", "STOPPED", "UNKNOWN"), 10 * t.slow,
+                   "the task has ended")
         t.ctr("task", "rm", "-f", cid)
         t.ctr("container", "rm", cid).ok()
         t.forget_fifos()
