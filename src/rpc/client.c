@@ -15,12 +15,15 @@
 #include "base/log.h"
 #include "rpc/conn.h"
 #include "rpc/message.h"
+#include "rpc/stream.h"
 
 #include <pthread.h>
 #include <string.h>
 
 /* Calls at a time: two reads and a wait for each process of a pod, and some more. */
 #define PENDING_MAX 8192u
+/* Streams at a time; those of one process are three. */
+#define STREAMS_MAX 256u
 /* Bytes of requests that the peer has not taken yet: six of the largest. Below RPC_QUEUE_MAX, so
  * that a slow peer costs calls and not the connection. */
 #define BACKLOG_MAX (6u * RPC_DATA_MAX)
@@ -44,6 +47,7 @@ struct rpc_client {
 	struct rpc_conn conn;
 	struct loop_timer *timer; /* made when first needed */
 	uint64_t timer_at;	  /* 0: not armed */
+	struct list streams;
 	uint64_t replies;
 
 	pthread_mutex_t lock; /* guards what follows; taken alone */
@@ -161,6 +165,7 @@ static void client_shut(struct rpc_client *c, int status, const char *text)
 	c->timer_at = 0;
 	pending_collect(c, UINT64_MAX, &batch);
 	fail_batch(&batch, status, text);
+	rpc_streams_lost(&c->streams, status, text);
 }
 
 static void client_lost(struct rpc_client *c, const char *text)
@@ -281,6 +286,11 @@ static void on_frame(void *arg, const struct rpc_frame_in *f)
 	pthread_mutex_lock(&c->lock);
 	struct pending *p = pending_take(c, f->header.stream);
 	pthread_mutex_unlock(&c->lock);
+	struct rpc_stream *s = p ? NULL : rpc_stream_find(&c->streams, f->header.stream);
+	if (s) {
+		rpc_stream_on_frame(s, f); /* may free the client */
+		return;
+	}
 	if (!p) {
 		log_debug("ttrpc: dropped a reply on stream %u, which nobody awaits",
 			  f->header.stream);
@@ -311,6 +321,9 @@ static void on_turned(void *arg)
 	pthread_mutex_lock(&c->lock);
 	c->backlog = c->conn.out.bytes;
 	pthread_mutex_unlock(&c->lock);
+	client_ref(c); /* a callback may free the client */
+	rpc_streams_sent(&c->streams);
+	client_unref(c);
 }
 
 static const struct rpc_conn_ops conn_ops = {
@@ -368,6 +381,7 @@ static struct rpc_client *client_alloc(struct loop *loop, int fd, void (*on_clos
 	for (size_t i = 0; i < BUCKETS; i++)
 		list_init(&c->pending[i]);
 	rpc_queue_init(&c->queue);
+	list_init(&c->streams);
 	pthread_mutex_init(&c->lock, NULL);
 	return c;
 }
@@ -430,7 +444,7 @@ static int find_method(const struct rpc_request *req, const ProtobufCMethodDescr
 	if (!*ret)
 		return err_status(e, STATUS_UNIMPLEMENTED, "%s has no method %s",
 				  req->service->name, req->method);
-	if (req->message->descriptor != (*ret)->input)
+	if (req->message && req->message->descriptor != (*ret)->input)
 		return err_set(e, -EINVAL, "%s takes a %s, not a %s", req->method,
 			       (*ret)->input->name, req->message->descriptor->name);
 	return 0;
@@ -479,20 +493,28 @@ static int check_room(const struct rpc_client *c, const struct rpc_request *req,
 	return 0;
 }
 
-/* Under the lock. Consumes both. */
-static void enqueue(struct rpc_client *c, struct pending *p, struct rpc_frame *f)
+/* Under the lock. Gives a request, consumed, its id. */
+static uint32_t enqueue_request(struct rpc_client *c, struct rpc_frame *f)
 {
-	p->stream = c->next_stream;
-	c->next_stream = p->stream == UINT32_MAX ? 0 : p->stream + 2;
-	rpc_frame_set_stream(f, p->stream);
-	list_add_tail(bucket_of(c, p->stream), &p->link);
-	c->n_pending++;
-	if (p->deadline && (!c->first_deadline || p->deadline < c->first_deadline))
-		c->first_deadline = p->deadline;
+	uint32_t stream = c->next_stream;
+
+	c->next_stream = stream == UINT32_MAX ? 0 : stream + 2;
+	rpc_frame_set_stream(f, stream);
 	bool first = list_empty(&c->queue.frames);
 	rpc_queue_push(&c->queue, f);
 	if (first && !loop_is_current(c->loop))
 		rpc_wake_up(&c->wake);
+	return stream;
+}
+
+/* Under the lock. Consumes both. */
+static void enqueue(struct rpc_client *c, struct pending *p, struct rpc_frame *f)
+{
+	p->stream = enqueue_request(c, f);
+	list_add_tail(bucket_of(c, p->stream), &p->link);
+	c->n_pending++;
+	if (p->deadline && (!c->first_deadline || p->deadline < c->first_deadline))
+		c->first_deadline = p->deadline;
 }
 
 /* Queues a call; *@ret_stream says which. It is sent by the loop. */
@@ -629,4 +651,85 @@ int rpc_client_call(struct rpc_client *c, const struct rpc_request *req,
 	if (w.response)
 		protobuf_c_message_free_unpacked(w.response, NULL);
 	return r;
+}
+
+/* ---- Streams -------------------------------------------------------------------------------- */
+
+/* Behind what is queued, so that a stream's request is always ahead of its data. */
+static void stream_send(void *owner, struct rpc_frame *f)
+{
+	struct rpc_client *c = owner;
+
+	if (f) {
+		pthread_mutex_lock(&c->lock);
+		rpc_queue_push(&c->queue, f);
+		pthread_mutex_unlock(&c->lock);
+		send_requests(c);
+	} else {
+		rpc_conn_queue(&c->conn, NULL); /* out of memory: breaks the connection */
+	}
+}
+
+static size_t stream_backlog(void *owner)
+{
+	struct rpc_client *c = owner;
+
+	pthread_mutex_lock(&c->lock);
+	size_t n = c->queue.bytes;
+	pthread_mutex_unlock(&c->lock);
+	return n + c->conn.out.bytes;
+}
+
+static unsigned count_streams(const struct rpc_client *c)
+{
+	const struct list *n;
+	unsigned count = 0;
+
+	list_for_each (n, &c->streams)
+		count++;
+	return count;
+}
+
+int rpc_client_open(struct rpc_client *c, const struct rpc_request *req,
+		    const struct rpc_stream_ops *ops, void *arg, struct rpc_stream **ret,
+		    struct err *e)
+{
+	const ProtobufCMethodDescriptor *method;
+	struct rpc_request opening = *req;
+	struct rpc_frame *f;
+
+	opening.message = NULL;
+	opening.timeout_ms = 0;
+	int r = find_method(&opening, &method, e);
+	if (r < 0)
+		return r;
+	if (count_streams(c) >= STREAMS_MAX)
+		return err_status(e, STATUS_RESOURCE_EXHAUSTED, "%s: %u streams are open",
+				  req->method, STREAMS_MAX);
+	struct rpc_stream *s = rpc_stream_new(0, method);
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory for the stream %s", req->method);
+	r = pack_request(&opening, &f, e);
+	if (r == 0) {
+		f->bytes[RPC_HEADER_SIZE - 1] = RPC_FLAG_REMOTE_OPEN;
+		pthread_mutex_lock(&c->lock);
+		r = check_room(c, req, f->len, e);
+		if (r == 0)
+			s->id = enqueue_request(c, f);
+		pthread_mutex_unlock(&c->lock);
+		if (r < 0)
+			rpc_frame_free(f);
+	}
+	if (r < 0) {
+		rpc_stream_free(s);
+		return r;
+	}
+	s->owner = c;
+	s->send = stream_send;
+	s->backlog = stream_backlog;
+	rpc_stream_accept(s, ops, arg);
+	list_add_tail(&c->streams, &s->link);
+	send_requests(c);
+	*ret = s;
+	return 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes as the replies to a client that waits for some calls: each must end, and end once. */
+/* Bytes as the replies to a client that waits for some calls and has some streams: each must end,
+ * and end once. */
 #include "rpc/rpc.h"
 
 #include "proto/agent.pb-c.h"
+#include "proto/streaming.pb-c.h"
 #include "rpc/fuzz-peer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -44,6 +46,53 @@ static void start(struct rpc_client *c, const char *method)
 		abort();
 }
 
+/* Streams 17, 19 and 21; the last closes at its first message, and is freed. */
+#define STREAMS 3
+
+static struct fuzz_stream {
+	struct rpc_stream *s;
+	unsigned ends;
+} streams[STREAMS];
+
+static void on_message(void *arg, const ProtobufCMessage *m)
+{
+	struct fuzz_stream *f = arg;
+
+	if (!f->s || f->ends)
+		abort();
+	(void)rpc_stream_send(f->s, m);
+	if (f != &streams[STREAMS - 1])
+		return;
+	rpc_stream_close(f->s);
+	rpc_stream_free(f->s);
+	f->s = NULL;
+	f->ends = 1; /* nothing may come any more */
+}
+
+static void on_ended(void *arg, int r, const struct err *e)
+{
+	struct fuzz_stream *f = arg;
+
+	if (++f->ends != 1 || (r < 0 && e->status == STATUS_OK))
+		abort();
+}
+
+static const struct rpc_stream_ops stream_ops = {on_message, on_ended, NULL};
+
+static void open_streams(struct rpc_client *c)
+{
+	const struct rpc_request req = {
+		.service = &containerd__services__streaming__v1__streaming__descriptor,
+		.method = "Stream"};
+	struct err e = ERR_INIT;
+
+	for (size_t i = 0; i < STREAMS; i++) {
+		streams[i].ends = 0;
+		if (rpc_client_open(c, &req, &stream_ops, &streams[i], &streams[i].s, &e) < 0)
+			abort();
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct rpc_client *c;
@@ -57,9 +106,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	for (size_t i = 0; i < ARRAY_SIZE(methods); i++)
 		start(c, methods[i]);
+	open_streams(c);
 	fuzz_peer_run(loop, fds[1], data, size);
 	if (done != ARRAY_SIZE(methods) || closed != 1 || rpc_client_alive(c))
 		abort();
+	for (size_t i = 0; i < STREAMS; i++) {
+		if (streams[i].ends != 1)
+			abort();
+		rpc_stream_free(streams[i].s);
+	}
 	rpc_client_free(c);
 	return 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes into a connection of a real server, with the agent's and the task's services. */
+/* Bytes into a connection of a real server, with the agent's and the task's services and one
+ * that has streams. */
 #include "rpc/rpc.h"
 
 #include "proto/agent.pb-c.h"
+#include "proto/streaming.pb-c.h"
 #include "proto/task_service.pb-c.h"
 #include "rpc/fuzz-peer.h"
 
@@ -44,7 +46,41 @@ static const struct rpc_method agent_methods[] = {
 static const struct rpc_method task_methods[] = {
 	{"State", handle}, {"Create", handle}, {"Update", handle}, {"Wait", handle}, {NULL, NULL},
 };
+/* Sends back what comes, closes with the peer, and frees what is over. */
+struct echo {
+	struct rpc_stream *s;
+};
+
+static void on_message(void *arg, const ProtobufCMessage *m)
+{
+	const struct echo *d = arg;
+	(void)rpc_stream_send(d->s, m);
+}
+
+static void on_ended(void *arg, int r, const struct err *e)
+{
+	struct echo *d = arg;
+	rpc_stream_close(d->s);
+	rpc_stream_free(d->s);
+	free(d);
+}
+
+static const struct rpc_stream_ops echo_ops = {on_message, on_ended, NULL};
+
+static void on_stream(void *ctx, struct rpc_stream *s)
+{
+	struct echo *d = malloc(sizeof *d);
+	if (!d)
+		abort();
+	d->s = s;
+	rpc_stream_accept(s, &echo_ops, d);
+}
+
+static const struct rpc_method stream_methods[] = {{"Stream", NULL, on_stream}, {NULL}};
+
 static const struct rpc_service services[] = {
+	{"containerd.services.streaming.v1.Streaming",
+	 &containerd__services__streaming__v1__streaming__descriptor, stream_methods, NULL},
 	{"grpc.AgentService", &grpc__agent_service__descriptor, agent_methods, NULL},
 	{"t", &containerd__task__v2__task__descriptor, task_methods, NULL},
 };

@@ -316,7 +316,7 @@ static uint8_t *put_key_value(uint8_t *p, const char *key, const char *value)
 static size_t request_size(const struct rpc_request_out *req, size_t payload)
 {
 	size_t size = bytes_size(strlen(req->service)) + bytes_size(strlen(req->method)) +
-		      bytes_size(payload);
+		      (req->message ? bytes_size(payload) : 0);
 	if (req->timeout_nano)
 		size += 1 + varint_size((uint64_t)req->timeout_nano);
 	for (const char *const *kv = req->metadata; kv && kv[0]; kv += 2)
@@ -326,7 +326,7 @@ static size_t request_size(const struct rpc_request_out *req, size_t payload)
 
 int rpc_request_frame(const struct rpc_request_out *req, struct rpc_frame **ret, size_t *ret_size)
 {
-	size_t payload = protobuf_c_message_get_packed_size(req->message);
+	size_t payload = req->message ? protobuf_c_message_get_packed_size(req->message) : 0;
 	*ret_size = request_size(req, payload);
 	if (payload > RPC_DATA_MAX || *ret_size > RPC_DATA_MAX)
 		return -EMSGSIZE;
@@ -337,7 +337,8 @@ int rpc_request_frame(const struct rpc_request_out *req, struct rpc_frame **ret,
 	uint8_t *p = f->bytes + RPC_HEADER_SIZE;
 	p = put_text(p, REQUEST_SERVICE, req->service, strlen(req->service));
 	p = put_text(p, REQUEST_METHOD, req->method, strlen(req->method));
-	p = put_message(p, REQUEST_PAYLOAD, req->message, payload);
+	if (req->message)
+		p = put_message(p, REQUEST_PAYLOAD, req->message, payload);
 	if (req->timeout_nano)
 		p = put_varint(put_tag(p, REQUEST_TIMEOUT_NANO, WIRE_VARINT),
 			       (uint64_t)req->timeout_nano);

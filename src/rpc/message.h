@@ -48,7 +48,7 @@ ProtobufCMessage *rpc_unpack(const ProtobufCMessageDescriptor *desc, struct rpc_
 
 struct rpc_request_out {
 	const char *service, *method;
-	const ProtobufCMessage *message;
+	const ProtobufCMessage *message; /* NULL: no payload */
 	int64_t timeout_nano;
 	const char *const *metadata; /* as in struct rpc_request */
 };

@@ -7,8 +7,8 @@
  * Source: github.com/containerd/ttrpc PROTOCOL.md.
  *
  * Server and client are table-driven: a service is a protobuf-c service descriptor, which knows
- * each method's name, request and response type. Unary calls; a stream opened by a peer is answered
- * UNIMPLEMENTED, and the frame layer already carries the flags that streams will need.
+ * each method's name, request and response type. Calls are unary, but for methods that a table
+ * marks as streams; a stream opened by a peer for any other is answered UNIMPLEMENTED.
  */
 #pragma once
 
@@ -20,6 +20,36 @@
 
 /* The largest data of one frame; both of the field's implementations refuse more. */
 #define RPC_DATA_MAX (4u << 20)
+
+/* ---- Streams ------------------------------------------------------------------------------ */
+
+/**
+ * Messages both ways, beside other calls of a connection; made by rpc_client_open(), or by a peer
+ * and given to an rpc_stream_handler. Its user owns it until rpc_stream_free(). Loop thread only.
+ */
+struct rpc_stream;
+
+struct rpc_stream_ops {
+	/** A message came; borrowed for the call. There is no bound on how many a peer sends: who
+	 * keeps them bounds them. */
+	void (*message)(void *arg, const ProtobufCMessage *m);
+	/** The last callback: the peer sends no more (@r 0; a client's stream may still be sent
+	 * to), or the stream is broken (@r < 0) and only to be freed. */
+	void (*ended)(void *arg, int r, const struct err *e);
+	/** After a send was refused with -EAGAIN: there is room again. May be NULL. */
+	void (*writable)(void *arg);
+};
+
+/** Queues a message of the method's type. -EAGAIN: too much waits to be sent, writable() will come;
+ * -EPIPE: it is closed or broken; -EMSGSIZE; -ENOMEM. */
+int rpc_stream_send(struct rpc_stream *s, const ProtobufCMessage *m);
+/** No more is sent. A server's close ends the whole stream, with success; nothing is told then. */
+void rpc_stream_close(struct rpc_stream *s);
+/** A server's close with a failure; a client's is a plain close. */
+void rpc_stream_fail(struct rpc_stream *s, int status, const char *text);
+/** Closes it (a server: as CANCELLED) if that is not done, and forgets it; also from inside of its
+ * callbacks. NULL is fine. */
+void rpc_stream_free(struct rpc_stream *s);
 
 /* ---- Server ------------------------------------------------------------------------------- */
 
@@ -33,9 +63,14 @@ struct rpc_call;
  */
 typedef void (*rpc_handler)(void *ctx, struct rpc_call *call);
 
+/** Takes a stream that a peer opened: owns it, and must rpc_stream_accept() or free it at once. */
+typedef void (*rpc_stream_handler)(void *ctx, struct rpc_stream *s);
+void rpc_stream_accept(struct rpc_stream *s, const struct rpc_stream_ops *ops, void *arg);
+
 struct rpc_method {
 	const char *name; /* as in the descriptor: "Create" */
 	rpc_handler fn;
+	rpc_stream_handler stream; /* instead of fn: a stream, each way of messages */
 };
 
 struct rpc_service {
@@ -130,6 +165,15 @@ struct rpc_request {
 /** Starts a call. Any thread. On failure to start, returns it and @done never runs. */
 int rpc_client_start(struct rpc_client *c, const struct rpc_request *req, rpc_done_fn done,
 		     void *arg, struct err *e);
+
+/**
+ * Opens a stream: @req's message, timeout and the reply's type are not used. Loop thread. @ops
+ * hears of everything from then on, but never from inside of this call; when the connection ends,
+ * as UNAVAILABLE (or CANCELLED, by rpc_client_free()).
+ */
+int rpc_client_open(struct rpc_client *c, const struct rpc_request *req,
+		    const struct rpc_stream_ops *ops, void *arg, struct rpc_stream **ret,
+		    struct err *e);
 
 /**
  * Calls and waits; for workers, never for the loop thread. *@ret_response is owned by the caller

@@ -23,6 +23,7 @@ void server_conn_close(struct server_conn *sc)
 {
 	while (!list_empty(&sc->calls))
 		rpc_call_detach(list_first(&sc->calls, struct rpc_call, link));
+	rpc_streams_lost(&sc->streams, STATUS_UNAVAILABLE, "the peer closed the connection");
 	rpc_conn_close(&sc->conn);
 	loop_timer_free(sc->timer);
 	list_del(&sc->link);
@@ -33,7 +34,8 @@ void server_conn_close(struct server_conn *sc)
 /* Once the peer said all it has to say, the last reply ends the connection. */
 static void conn_close_if_done(struct server_conn *sc)
 {
-	if (sc->conn.eof && list_empty(&sc->calls) && sc->conn.out.bytes == 0)
+	if (sc->conn.eof && list_empty(&sc->calls) && list_empty(&sc->streams) &&
+	    sc->conn.out.bytes == 0)
 		server_conn_close(sc);
 }
 
@@ -119,11 +121,11 @@ static void on_conn_timer(void *arg)
 
 /* ---- Requests ------------------------------------------------------------------------------ */
 
-static rpc_handler find_handler(const struct rpc_service *service, const char *method)
+static const struct rpc_method *find_method(const struct rpc_service *service, const char *method)
 {
 	for (const struct rpc_method *m = service->methods; m->name; m++)
 		if (strcmp(m->name, method) == 0)
-			return m->fn;
+			return m;
 	return NULL;
 }
 
@@ -131,7 +133,7 @@ static rpc_handler find_handler(const struct rpc_service *service, const char *m
 struct target {
 	const struct rpc_service *service;
 	const ProtobufCMethodDescriptor *method;
-	rpc_handler fn;
+	const struct rpc_method *entry; /* of the service's table */
 };
 
 static int find_target(const struct rpc_server *s, const struct rpc_request_in *req,
@@ -145,8 +147,8 @@ static int find_target(const struct rpc_server *s, const struct rpc_request_in *
 		return err_status(e, STATUS_UNIMPLEMENTED, "service %s does not exist here", name);
 	}
 	ret->method = rpc_service_method(ret->service, req->method);
-	ret->fn = ret->method ? find_handler(ret->service, ret->method->name) : NULL;
-	if (!ret->fn) {
+	ret->entry = ret->method ? find_method(ret->service, ret->method->name) : NULL;
+	if (!ret->entry) {
 		rpc_text_copy(name, sizeof name, (const char *)req->method.data, req->method.len);
 		return err_status(e, STATUS_UNIMPLEMENTED, "%s has no method %s here",
 				  ret->service->name, name);
@@ -200,9 +202,10 @@ static int begin_call(struct server_conn *sc, const struct rpc_header *h,
 		      struct rpc_request_in *req, struct target *t, struct rpc_call **ret,
 		      struct err *e)
 {
-	int r = find_target(sc->server, req, t, e);
-	if (r < 0)
-		return r;
+	int r = 0;
+	if (t->entry->stream)
+		return err_status(e, STATUS_INVALID_ARGUMENT, "%s of %s must be opened as a stream",
+				  t->method->name, t->service->name);
 	if (h->flags & RPC_FLAG_REMOTE_OPEN)
 		return err_status(e, STATUS_UNIMPLEMENTED, "%s of %s takes no stream",
 				  t->method->name, t->service->name);
@@ -221,12 +224,55 @@ static int begin_call(struct server_conn *sc, const struct rpc_header *h,
 	return 0;
 }
 
+/* ---- Streams ------------------------------------------------------------------------------- */
+
+/* Unlike server_conn_send() this never frees the connection: the user of a stream is at work. One
+ * that is done is closed at the end of its turn, or by its timer. */
+static void stream_send(void *owner, struct rpc_frame *f)
+{
+	struct server_conn *sc = owner;
+
+	rpc_conn_queue(&sc->conn, f);
+	rpc_conn_flush(&sc->conn);
+}
+
+static size_t stream_backlog(void *owner)
+{
+	const struct server_conn *sc = owner;
+	return sc->conn.out.bytes;
+}
+
+static int open_stream(struct server_conn *sc, uint32_t id, const struct target *t, struct err *e)
+{
+	const struct list *n;
+	unsigned count = 0;
+
+	list_for_each (n, &sc->streams)
+		count++;
+	if (count >= STREAMS_MAX)
+		return err_status(e, STATUS_RESOURCE_EXHAUSTED,
+				  "the connection has %d streams, the most that it may",
+				  STREAMS_MAX);
+	struct rpc_stream *s = rpc_stream_new(id, t->method);
+	if (!s)
+		return err_set(e, -ENOMEM, "out of memory for a stream");
+	s->server = true;
+	s->owner = sc;
+	s->send = stream_send;
+	s->backlog = stream_backlog;
+	list_add_tail(&sc->streams, &s->link);
+	t->entry->stream(t->service->ctx, s);
+	return 0;
+}
+
+/* ---- Frames -------------------------------------------------------------------------------- */
+
 static void on_request(struct server_conn *sc, const struct rpc_frame_in *f)
 {
 	const struct rpc_header *h = &f->header;
 	struct rpc_request_in req;
 	struct rpc_call *call = NULL;
-	struct target t = {.fn = NULL};
+	struct target t = {.entry = NULL};
 	struct err e;
 
 	if (h->stream <= sc->last_stream) {
@@ -246,19 +292,32 @@ static void on_request(struct server_conn *sc, const struct rpc_frame_in *f)
 		conn_refuse(sc, h->stream, STATUS_INVALID_ARGUMENT, "malformed ttrpc request");
 		return;
 	}
-	r = begin_call(sc, h, &req, &t, &call, &e);
+	r = find_target(sc->server, &req, &t, &e);
+	bool stream = r == 0 && t.entry->stream && (h->flags & RPC_FLAG_REMOTE_OPEN);
+	if (stream)
+		r = open_stream(sc, h->stream, &t, &e);
+	else if (r == 0)
+		r = begin_call(sc, h, &req, &t, &call, &e);
 	rpc_request_in_free(&req);
 	if (r < 0) {
 		conn_refuse(sc, h->stream, e.status, "%s", e.text);
 		return;
 	}
-	t.fn(t.service->ctx, call); /* may free call, connection and server */
+	if (!stream)
+		t.entry->fn(t.service->ctx, call); /* may free call, connection and server */
 }
 
-/* No call takes data, so there is no stream to which they could belong. */
-static void on_data(struct server_conn *sc, uint32_t stream)
+/* No call takes data, so what is on no stream belongs nowhere. */
+static void on_data(struct server_conn *sc, const struct rpc_frame_in *f)
 {
+	uint32_t stream = f->header.stream;
 	struct list *n;
+
+	struct rpc_stream *s = rpc_stream_find(&sc->streams, stream);
+	if (s) {
+		rpc_stream_on_frame(s, f);
+		return;
+	}
 
 	/* Data on a call's own stream break the call: each stream gets one response. */
 	list_for_each (n, &sc->calls) {
@@ -275,8 +334,11 @@ static void on_frame(void *arg, const struct rpc_frame_in *f)
 {
 	struct server_conn *sc = arg;
 	const struct rpc_header *h = &f->header;
+	struct rpc_stream *s = f->oversize ? rpc_stream_find(&sc->streams, h->stream) : NULL;
 
-	if (f->oversize)
+	if (s)
+		rpc_stream_on_frame(s, f);
+	else if (f->oversize)
 		conn_refuse(sc, h->stream, STATUS_RESOURCE_EXHAUSTED,
 			    "message length %u exceeds the limit of %u bytes", h->length,
 			    RPC_DATA_MAX);
@@ -286,7 +348,7 @@ static void on_frame(void *arg, const struct rpc_frame_in *f)
 	else if (h->type == RPC_FRAME_REQUEST)
 		on_request(sc, f);
 	else if (h->type == RPC_FRAME_DATA)
-		on_data(sc, h->stream);
+		on_data(sc, f);
 	else
 		log_debug("ttrpc: frame of type %u ignored", h->type);
 }
@@ -297,6 +359,8 @@ static void on_eof(void *arg)
 
 	if (rpc_reader_midway(&sc->conn.in))
 		log_debug("ttrpc: the peer closed inside of a frame");
+	/* A stream's end is said by a frame: without one the peer is gone, or going. */
+	rpc_streams_lost(&sc->streams, STATUS_UNAVAILABLE, "the peer closed the connection");
 	/* A peer may shut down its sending side and still await replies. */
 	if (rpc_conn_gone(&sc->conn) || conn_arm(sc, time_now_ms() + HALF_OPEN_CHECK_MS) < 0)
 		server_conn_close(sc);
@@ -322,6 +386,7 @@ static void on_turned(void *arg)
 
 	if (sc->conn.hangup && !sc->timer_at)
 		(void)conn_arm(sc, time_now_ms() + HALF_OPEN_CHECK_MS);
+	rpc_streams_sent(&sc->streams);
 	conn_close_if_done(sc);
 }
 
@@ -346,6 +411,7 @@ int server_conn_open(struct rpc_server *s, int fd)
 	}
 	sc->server = s;
 	list_init(&sc->calls);
+	list_init(&sc->streams);
 	list_add_tail(&s->conns, &sc->link);
 	s->n_conns++;
 	return 0;

@@ -7,12 +7,16 @@
 
 #include "rpc/conn.h"
 #include "rpc/message.h"
+#include "rpc/stream.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* Connections at a time. containerd keeps one or two; each tool that a person runs takes one. */
-#define CONNS_MAX 128
+/* Connections at a time. containerd keeps one or two, and one for each stream that it opens; each
+ * tool that a person runs takes one. */
+#define CONNS_MAX 256
+/* Streams of one connection. */
+#define STREAMS_MAX 64
 /* Calls that are at hand or deferred: one Wait for every process of a pod, and some more. */
 #define CALLS_MAX 8192u
 /* Memory of the decoded requests of all of them: room for sixteen of the largest payloads. */
@@ -23,6 +27,7 @@ struct server_conn {
 	struct rpc_server *server;
 	struct rpc_conn conn;
 	struct list calls; /* whose reply the peer awaits */
+	struct list streams;
 	uint32_t last_stream;
 	struct loop_timer *timer; /* made when first needed */
 	uint64_t timer_at;	  /* deadline that it is armed for; 0: not armed */

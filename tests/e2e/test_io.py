@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standard streams: FIFOs with readers of all manners, terminals, files, logging binaries."""
+
+import os
+import time
+
+from lib.node import IMAGE
+from lib.suite import check, contains, equal, test, wait_until
+
+FOREVER = ("sleep", "1000000")
+MIB = 1 << 20
+
+# what logs: argv and environment into $0.args, then both streams
+LOGGER = """#!/bin/sh
+exec >%(dir)s/said 2>&1
+for word; do echo "<$word>"; done
+tr '\\0' '\\n' </proc/$$/environ | sort
+cat <&4 >%(dir)s/err &
+exec 5>&-
+cat <&3 >%(dir)s/out
+wait
+echo whole
+"""
+
+
+def write_logger(t, text=LOGGER):
+    path = os.path.join(t.dir, "logger")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text % {"dir": t.dir} if "%(" in text else text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def read(t, name):
+    with open(os.path.join(t.dir, name), encoding="utf-8") as f:
+        return f.read()
+
+
+def run_detached(t, uri, *cmd):
+    cid = t.id()
+    t.ctr("run", "-d", "--runtime", t.runtime, "--log-uri", uri, IMAGE, cid, *cmd).ok()
+    return cid
+
+
+@test
+def d11_a_logging_binary_gets_output_arguments_and_environment(t):
+    path = write_logger(t)
+    cid = run_detached(t, "binary://%s?k=v&dir=%%2Ftmp" % path, "sh", "-c",
+                       "echo to out; echo to err >&2; sleep 1; echo last")
+    t.wait_status(cid, "STOPPED", 30)
+    t.remove(cid)
+    # Delete has waited for the logger, so it has said all
+    said = read(t, "said").splitlines()
+    # containerd's own shim gives the keys in any order
+    check(said[:4] in (["<k>", "<v>", "<dir>", "</tmp>"], ["<dir>", "</tmp>", "<k>", "<v>"]),
+          "arguments: %s" % said)
+    equal(said[4:6], ["CONTAINER_ID=" + cid, "CONTAINER_NAMESPACE=" + t.node.namespace],
+          "environment")
+    equal(said[-1], "whole", "the logger's last word")
+    equal(read(t, "out"), "to out\nlast\n", "stdout")
+    equal(read(t, "err"), "to err\n", "stderr")
+
+
+@test
+def d11_a_file_takes_the_output(t):
+    log = os.path.join(t.dir, "some dir", "x.log")
+    cid = run_detached(t, "file://%s/some%%20dir/x.log" % t.dir, "sh", "-c",
+                       "echo one; echo two >&2; sleep 0.5; echo three")
+    t.wait_status(cid, "STOPPED", 30)
+    t.remove(cid)
+    lines = read(t, "some dir/x.log").splitlines()
+    equal(sorted(lines[:2]) + lines[2:], ["one", "two", "three"], "the file")
+    equal(os.stat(log).st_mode & 0o777, 0o644, "its mode")
+
+
+@test(vm=True)
+def d11_a_logging_binary_that_fails_fails_create(t):
+    for text, word in (("#!/bin/sh\nexit 3\n", "ended with 3 before it was ready"),
+                       ("#!/no/such/shell\n", "logging binary")):
+        path = write_logger(t, text)
+        cid = t.id()
+        r = t.ctr("run", "-d", "--runtime", t.runtime, "--log-uri", "binary://" + path, IMAGE, cid,
+                  *FOREVER)
+        check(r.code != 0, "it ran")
+        contains(r.err, word, "what it said")
+        contains(r.err, path, "what it said")
+        t.ctr("container", "rm", cid).ok()
+    cid = t.id()
+    r = t.ctr("run", "-d", "--runtime", t.runtime, "--log-uri", "binary:///no/such/logger", IMAGE,
+              cid, *FOREVER)
+    contains(r.err, "/no/such/logger", "what it said")
+    t.ctr("container", "rm", cid).ok()
+
+
+@test
+def a_logging_binary_gets_much(t):
+    path = write_logger(t)
+    cid = run_detached(t, "binary://" + path, "sh", "-c", "seq 1 1000000")
+    t.wait_status(cid, "STOPPED", 60)
+    t.remove(cid)
+    lines = read(t, "out").split()
+    equal((len(lines), lines[0], lines[-1]), (1000000, "1", "1000000"), "lines, first, last")
+
+
+@test
+def c8_an_exec_has_the_size_of_its_terminal(t):
+    cid = t.start(*FOREVER)
+    term = t.terminal("task", "exec", "-t", "--exec-id", "e", cid, "sh", rows=40, columns=120)
+    term.expect(r"# ", 30)
+    term.type("stty size\r")
+    term.expect(r"40 120\r+\n", 20)
+    term.type("exit\r")
+    term.end()
+    t.remove(cid)
+
+
+@test
+def c9_input_ends_and_much_output_is_whole(t):
+    argv = t.node.ctr_argv("run", "--rm", "--runtime", t.runtime, IMAGE, t.id(), "cat")
+    r = t.command("bash", "-c", '(echo hi; sleep 3) | "$@"', "bash", *argv)
+    equal((r.code, r.out), (0, "hi\n"), "code, stdout")
+    argv = t.node.ctr_argv("run", "--rm", "--runtime", t.runtime, IMAGE, t.id(), "sh", "-c",
+                           "head -c %d /dev/zero" % (100 * MIB))
+    r = t.command("bash", "-c", '"$@" | wc -c', "bash", *argv, timeout=120)
+    equal(r.out.strip(), str(100 * MIB), "bytes")
+
+
+@test(timeout=180)
+def much_input_is_whole(t):
+    cid = t.start(*FOREVER)
+    argv = t.node.ctr_argv("task", "exec", "--exec-id", "e1", cid, "sh", "-c",
+                           "head -c %d | md5sum" % (100 * MIB))
+    r = t.command("bash", "-c", 'head -c %d /dev/zero | tr "\\0" x | "$@"' % (100 * MIB),
+                  "bash", *argv, timeout=150)
+    wanted = t.command("bash", "-c", 'head -c %d /dev/zero | tr "\\0" x | md5sum' % (100 * MIB))
+    equal(r.out.split()[0], wanted.out.split()[0], "checksum")
+    t.remove(cid)
+
+
+@test
+def c10_an_exec_ends_though_its_child_keeps_stdout(t):
+    cid = t.start(*FOREVER)
+    start = time.monotonic()
+    r = t.exec(cid, "sh", "-c", "echo before; sleep 300 & exit 3", timeout=30)
+    seconds = time.monotonic() - start
+    equal(r.code, 3, "code")
+    equal(r.out, "before\n", "stdout")
+    check(seconds < 20 * t.slow, "it took %.1f s" % seconds)
+    t.remove(cid)
+
+
+@test
+def output_written_just_before_the_end_is_never_lost(t):
+    cid = t.start(*FOREVER)
+    for i in range(5 if t.quick else 20):
+        r = t.exec(cid, "sh", "-c", "seq 1 5000; echo end >&2; exit 4")
+        equal((r.code, len(r.out.split()), r.err.strip()), (4, 5000, "end"), "round %d" % i)
+    t.remove(cid)
+
+
+@test
+def a_process_that_nobody_reads_can_be_killed(t):
+    """Its pipes are full, and it hangs in a write: so does a container's. Kill and rm still work."""
+    fifo = os.path.join(t.dir, "out")
+    cid = t.start(*FOREVER)
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    argv = t.node.ctr_argv("task", "exec", "-d", "--exec-id", "flood", "--log-uri",
+                           "file:///dev/null", cid, "true")
+    t.command(*argv).ok()
+    flood = t.background("task", "exec", "--exec-id", "e1", cid, "sh", "-c",
+                         "while :; do echo 0123456789012345678901234567890123456789; done")
+    os.kill(flood.popen.pid, 19)  # SIGSTOP: ctr does not read any more
+    time.sleep(2)
+    r = t.exec(cid, "echo", "alive")
+    equal(r.out, "alive\n", "another exec")
+    t.ctr("task", "kill", "--exec-id", "e1", "-s", "KILL", cid).ok()
+    os.kill(flood.popen.pid, 18)
+    equal(flood.result(30).code, 137, "code")
+    os.close(reader)
+    t.remove(cid)
