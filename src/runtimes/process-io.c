@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "runtimes/logger.h"
+#include "runtimes/stdio-stream.h"
 
 #include <string.h>
 
@@ -48,6 +49,7 @@ struct process_io {
 
 	void (*opened)(void *arg, int r, const struct err *e); /* while it is being opened */
 	void *opened_arg;
+	unsigned opening; /* ends that are not open yet */
 
 	void (*ended)(void *arg); /* while it is being ended */
 	void *ended_arg;
@@ -290,12 +292,14 @@ void process_io_close_stdin(struct process_io *io)
 
 /* ---- Opening ------------------------------------------------------------------------------ */
 
-static void tell_opened(struct process_io *io, int r, const struct err *e)
+/* One of the ends is open, or has failed: the first failure is told at once. */
+static void end_opened(void *arg, int r, const struct err *e)
 {
-	void (*opened)(void *arg, int r, const struct err *e) = TAKE_PTR(io->opened);
+	struct process_io *io = arg;
 
-	if (!opened)
+	if (!io->opened || (r == 0 && --io->opening > 0))
 		return;
+	void (*opened)(void *arg, int r, const struct err *e) = TAKE_PTR(io->opened);
 	if (r == 0 && io->in.closed && io->in.from)
 		io->in.from->ops->close(io->in.from);
 	opened(io->opened_arg, r, e); /* may free it */
@@ -318,7 +322,7 @@ static void on_logger_ready(void *arg, int r, const struct err *e)
 		adopt_out(&io->out);
 		adopt_out(&io->errout);
 	}
-	tell_opened(io, r, e);
+	end_opened(io, r, e);
 }
 
 static int open_logger(struct process_io *io, struct err *e)
@@ -332,12 +336,19 @@ static int open_logger(struct process_io *io, struct err *e)
 		.on_ready = on_logger_ready,
 		.arg = io,
 	};
+	io->opening++;
 	return logger_new(&p, &io->logger, e);
+}
+
+static int no_streams(struct err *e)
+{
+	return err_status(e, STATUS_UNIMPLEMENTED, "there is no streaming service here");
 }
 
 static int open_out(struct out_stream *s, const char *what, struct err *e)
 {
 	struct loop *loop = s->io->params.loop;
+	struct stdio_streams *streams = s->io->params.streams;
 	int r = 0;
 
 	switch (s->uri.kind) {
@@ -347,9 +358,13 @@ static int open_out(struct out_stream *s, const char *what, struct err *e)
 	case STDIO_FILE:
 		r = stdio_out_open_file(loop, what, s->uri.path, &s->to, e);
 		break;
+	case STDIO_STREAM:
+		s->io->opening++;
+		r = streams ? stdio_out_open_stream(streams, &s->uri, end_opened, s->io, &s->to, e)
+			    : no_streams(e);
+		break;
 	case STDIO_NONE:
 	case STDIO_BINARY:
-	case STDIO_STREAM:
 		break;
 	}
 	adopt_out(s);
@@ -359,10 +374,16 @@ static int open_out(struct out_stream *s, const char *what, struct err *e)
 static int open_in(struct process_io *io, struct err *e)
 {
 	struct in_stream *s = &io->in;
+	struct stdio_streams *streams = io->params.streams;
 	int r = 0;
 
-	if (s->uri.kind == STDIO_PATH)
+	if (s->uri.kind == STDIO_PATH) {
 		r = stdio_in_open_path(io->params.loop, s->uri.path, &s->from, e);
+	} else if (s->uri.kind == STDIO_STREAM) {
+		io->opening++;
+		r = streams ? stdio_in_open_stream(streams, &s->uri, end_opened, io, &s->from, e)
+			    : no_streams(e);
+	}
 	if (s->from) {
 		s->from->ready = on_input;
 		s->from->arg = io;
@@ -378,6 +399,7 @@ void process_io_open(struct process_io *io, void (*done)(void *arg, int r, const
 
 	io->opened = done;
 	io->opened_arg = arg;
+	io->opening = 1; /* ours, so that nothing is told before all have begun */
 	int r = open_in(io, &e);
 	if (r == 0 && logger)
 		r = open_logger(io, &e);
@@ -385,8 +407,7 @@ void process_io_open(struct process_io *io, void (*done)(void *arg, int r, const
 		r = open_out(&io->out, "stdout", &e);
 	if (r == 0 && !logger)
 		r = open_out(&io->errout, "stderr", &e);
-	if (r < 0 || !logger)
-		tell_opened(io, r, &e);
+	end_opened(io, r, &e);
 }
 
 /* ---- Making ------------------------------------------------------------------------------- */

@@ -16,10 +16,12 @@
 #include "io/worker.h"
 
 struct process_io;
+struct stdio_streams;
 
 struct process_io_params {
 	struct loop *loop;
 	struct worker_pool *workers;
+	struct stdio_streams *streams; /* NULL: there is no streaming service */
 	const char *container_id;      /* copied, as are the others */
 	const char *exec_id;	       /* "" for init, here as to the agent */
 	const char *namespace;	       /* containerd's, for a logging binary */

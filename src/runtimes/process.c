@@ -281,6 +281,7 @@ void process_open_io(struct process *p, void (*done)(void *arg, int r, const str
 	const struct process_io_params params = {
 		.loop = p->container->rt->params.loop,
 		.workers = p->container->rt->params.workers,
+		.streams = p->container->rt->params.streams,
 		.container_id = p->container->res.id,
 		.exec_id = p->exec_id,
 		.namespace = p->container->rt->params.namespace,

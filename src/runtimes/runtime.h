@@ -27,6 +27,7 @@
 #include <time.h>
 
 struct runtime;
+struct stdio_streams;
 
 enum task_status {
 	TASK_CREATING,
@@ -77,8 +78,9 @@ struct task_create {
 struct runtime_params {
 	struct loop *loop;
 	struct worker_pool *workers;
-	const char *sandbox_id; /* borrowed */
-	const char *namespace;	/* containerd's; borrowed */
+	const char *sandbox_id;	       /* borrowed */
+	const char *namespace;	       /* containerd's; borrowed */
+	struct stdio_streams *streams; /* NULL: no streams as stdio; outlives the runtime */
 	bool debug;
 	/* What `start` was told about the configuration, for when Create tells nothing: borrowed,
 	 * or NULL. */

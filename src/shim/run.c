@@ -11,6 +11,7 @@
 #include "io/worker.h"
 #include "runtimes/runtime.h"
 #include "service/sandbox.h"
+#include "service/streaming.h"
 #include "service/task.h"
 #include "shim/actions.h"
 #include "shim/socket.h"
@@ -40,6 +41,8 @@ struct shim {
 	struct events *events;
 	struct runtime *runtime;
 	struct task_service task;
+	struct stdio_streams *streams;
+	struct streaming_service streaming;
 	struct loop_io *ready; /* until `start` has told our address */
 	int ready_fd;
 	struct sandbox_service sandbox;
@@ -198,7 +201,8 @@ static void on_shutdown(void *arg)
 	events_flush(s->events, EVENTS_FLUSH_MS, on_flushed, s);
 }
 
-static int build(struct shim *s, const struct cli *c, int listen_fd, struct err *e)
+static int build(struct shim *s, const struct cli *c, int listen_fd, const char *socket_path,
+		 struct err *e)
 {
 	int r = loop_new(&s->loop);
 	if (r == 0)
@@ -207,11 +211,14 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 		r = events_new(s->loop, getenv("TTRPC_ADDRESS"), c->namespace, &s->events);
 	if (r == 0)
 		r = rpc_server_new(s->loop, &s->server);
+	if (r == 0)
+		r = stdio_streams_new(s->loop, socket_path, &s->streams);
 	const struct runtime_params params = {
 		.loop = s->loop,
 		.workers = s->workers,
 		.sandbox_id = c->id,
 		.namespace = c->namespace,
+		.streams = s->streams,
 		.debug = c->debug,
 		.config_file = s->config_file,
 		.config_body = s->config_body,
@@ -229,6 +236,8 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, struct err 
 	if (r == 0)
 		r = sandbox_service_register(&s->sandbox, s->server);
 	if (r == 0)
+		r = streaming_service_register(&s->streaming, s->streams, s->server);
+	if (r == 0)
 		r = rpc_server_listen(s->server, listen_fd);
 	if (r == 0)
 		r = watch_start(s);
@@ -242,6 +251,7 @@ static void destroy(struct shim *s)
 	rpc_server_free(s->server);
 	events_free(s->events);
 	runtime_free(s->runtime);
+	stdio_streams_free(s->streams);
 	loop_free(s->loop);
 	free(s->config_file);
 	free(s->config_body);
@@ -268,7 +278,7 @@ int shim_run(const struct cli *c, struct err *e)
 	if (r == 0)
 		r = own_mount_namespace(e);
 	if (r == 0)
-		r = build(&s, c, listen_fd, e);
+		r = build(&s, c, listen_fd, socket.sun_path, e);
 	if (r == 0)
 		loop_run(s.loop);
 	else

@@ -7,8 +7,14 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "io/testing.h"
+#include "rpc/any.h"
+#include "rpc/listen.h"
 #include "runtimes/process-io.h"
+#include "runtimes/stdio-stream.h"
 #include "tests/fakes/agent.h"
+
+#include "proto/streaming.pb-c.h"
+#include "proto/transfer.pb-c.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -40,6 +46,12 @@ struct fixture {
 	struct fake_agent *fake;
 	struct agent *agent;
 	struct stream s[EXECS];
+
+	char ours[96], theirs[96]; /* sockets with a streaming service */
+	struct stdio_streams *streams;
+	struct rpc_server *server, *their_server;
+	struct rpc_service service, their_service;
+	struct tap *incoming; /* what a stream to `theirs` becomes */
 };
 
 /* ---- Fixture --------------------------------------------------------------------------------- */
@@ -68,6 +80,34 @@ static void on_close(void *arg)
 {
 }
 
+static void on_our_stream(void *ctx, struct rpc_stream *s)
+{
+	struct fixture *f = ctx;
+	stdio_streams_take(f->streams, s);
+}
+
+static void on_their_stream(void *ctx, struct rpc_stream *s);
+
+static const struct rpc_method our_methods[] = {{"Stream", NULL, on_our_stream}, {NULL}};
+static const struct rpc_method their_methods[] = {{"Stream", NULL, on_their_stream}, {NULL}};
+
+static void serve_streams(struct fixture *f, const char *path, const struct rpc_method *methods,
+			  struct rpc_service *service, struct rpc_server **ret)
+{
+	struct err e = ERR_INIT;
+
+	*service = (struct rpc_service){
+		.name = "containerd.services.streaming.v1.Streaming",
+		.desc = &containerd__services__streaming__v1__streaming__descriptor,
+		.methods = methods,
+		.ctx = f};
+	assert_int_equal(rpc_server_new(f->loop, ret), 0);
+	assert_int_equal(rpc_server_add(*ret, service), 0);
+	int fd = rpc_listen_unix(path, RPC_LISTEN_REPLACE_STALE, &e);
+	assert_true(fd >= 0);
+	assert_int_equal(rpc_server_listen(*ret, fd), 0);
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
@@ -81,6 +121,11 @@ static int setup(void **state)
 	assert_int_equal(loop_new(&f->loop), 0);
 	assert_int_equal(worker_pool_new(1, 0, &f->workers), 0);
 	assert_int_equal(fake_agent_new(f->loop, f->socket, true, &f->fake), 0);
+	(void)snprintf(f->ours, sizeof f->ours, "%s/shim.sock", f->dir);
+	(void)snprintf(f->theirs, sizeof f->theirs, "%s/other.sock", f->dir);
+	assert_int_equal(stdio_streams_new(f->loop, f->ours, &f->streams), 0);
+	serve_streams(f, f->ours, our_methods, &f->service, &f->server);
+	serve_streams(f, f->theirs, their_methods, &f->their_service, &f->their_server);
 	assert_int_equal(testing_loop_start(f->loop, &f->thread), 0);
 	const struct agent_params params = {.loop = f->loop,
 					    .dial = dial,
@@ -142,6 +187,9 @@ static int teardown(void **state)
 	pthread_join(f->thread, NULL);
 	worker_pool_free(f->workers);
 	fake_agent_free(f->fake);
+	rpc_server_free(f->server);
+	rpc_server_free(f->their_server);
+	stdio_streams_free(f->streams);
 	loop_free(f->loop);
 	assert_int_equal(remove_tree(f->dir), 0);
 	free(f);
@@ -253,6 +301,7 @@ static int open_io(struct fixture *f, unsigned i, const char *in, const char *ou
 	s->params = (struct process_io_params){.loop = f->loop,
 					       .terminal = s->params.terminal,
 					       .workers = f->workers,
+					       .streams = f->streams,
 					       .container_id = "c1",
 					       .exec_id = ids[i],
 					       .namespace = "ns1",
@@ -718,6 +767,414 @@ static void a_logging_binary_that_dies_stops_no_process(void **state)
 	end(f, 0);
 }
 
+/* ---- Streams -----------------------------------------------------------------------------------
+ */
+
+/* containerd's end of a stream; all of it is the loop's. */
+struct tap {
+	struct fixture *f;
+	const char *id;
+	struct rpc_client *client; /* NULL: it came to `theirs` */
+	struct rpc_stream *s;
+	bool accepts;  /* acknowledges; else refuses */
+	bool told;     /* acknowledged, or named */
+	bool generous; /* grants whatever is sent */
+	int64_t granted, credit;
+	size_t got;
+	bool wrong;
+	unsigned ends;
+	int status;
+	char text[256];
+};
+
+static void tap_send(struct tap *t, const ProtobufCMessage *m)
+{
+	Google__Protobuf__Any any = GOOGLE__PROTOBUF__ANY__INIT;
+	assert_int_equal(rpc_any_pack(&any, m, NULL), 0);
+	(void)rpc_stream_send(t->s, &any.base);
+	rpc_any_clear(&any);
+}
+
+static void tap_grant(struct tap *t, int32_t n)
+{
+	Containerd__Types__Transfer__WindowUpdate m =
+		CONTAINERD__TYPES__TRANSFER__WINDOW_UPDATE__INIT;
+	m.update = n;
+	t->granted += n;
+	tap_send(t, &m.base);
+}
+
+static void tap_told(struct tap *t)
+{
+	t->told = true;
+	if (t->generous)
+		tap_grant(t, 65536);
+}
+
+static void tap_took(struct tap *t, const ProtobufCBinaryData *d)
+{
+	for (size_t i = 0; i < d->len; i++)
+		t->wrong |= d->data[i] != fake_agent_byte(t->got + i);
+	t->got += d->len;
+	t->wrong |= (int64_t)d->len > t->granted;
+	t->granted -= (int64_t)d->len;
+	if (t->generous && t->granted < 65536)
+		tap_grant(t, 65536);
+}
+
+static void tap_message(void *arg, const ProtobufCMessage *m)
+{
+	struct tap *t = arg;
+	const Google__Protobuf__Any *any = (const void *)m;
+	ProtobufCMessage *body;
+	const Google__Protobuf__Empty empty = GOOGLE__PROTOBUF__EMPTY__INIT;
+
+	if (!t->told) {
+		if (!t->client && !t->accepts) {
+			rpc_stream_fail(t->s, STATUS_NOT_FOUND, "no such stream here");
+			return;
+		}
+		if (!t->client)
+			tap_send(t, &empty.base);
+		tap_told(t);
+	} else if ((body = rpc_any_unpack(
+			    any, &containerd__types__transfer__window_update__descriptor))) {
+		t->credit += ((Containerd__Types__Transfer__WindowUpdate *)body)->update;
+		protobuf_c_message_free_unpacked(body, NULL);
+	} else if ((body = rpc_any_unpack(any, &containerd__types__transfer__data__descriptor))) {
+		tap_took(t, &((Containerd__Types__Transfer__Data *)body)->data);
+		protobuf_c_message_free_unpacked(body, NULL);
+	}
+}
+
+static void tap_ended(void *arg, int r, const struct err *e)
+{
+	struct tap *t = arg;
+	t->ends++;
+	t->status = r < 0 ? e->status : STATUS_OK;
+	if (r < 0)
+		(void)snprintf(t->text, sizeof t->text, "%.255s", e->text);
+}
+
+static const struct rpc_stream_ops tap_ops = {tap_message, tap_ended, NULL};
+
+static void on_their_stream(void *ctx, struct rpc_stream *s)
+{
+	struct fixture *f = ctx;
+	assert_non_null(f->incoming);
+	f->incoming->s = s;
+	rpc_stream_accept(s, &tap_ops, f->incoming);
+}
+
+static void tap_open(void *arg)
+{
+	struct tap *t = arg;
+	struct err e = ERR_INIT;
+	const struct rpc_request req = {
+		.service = &containerd__services__streaming__v1__streaming__descriptor,
+		.method = "Stream"};
+	Containerd__Services__Streaming__V1__StreamInit init =
+		CONTAINERD__SERVICES__STREAMING__V1__STREAM_INIT__INIT;
+	int fd = rpc_connect_unix(t->f->ours, 0, &e);
+
+	t->told = false;
+	t->ends = 0;
+	t->granted = t->credit = 0;
+	assert_true(fd >= 0);
+	assert_int_equal(rpc_client_new(t->f->loop, fd, NULL, NULL, &t->client), 0);
+	assert_int_equal(rpc_client_open(t->client, &req, &tap_ops, t, &t->s, &e), 0);
+	init.id = (char *)t->id;
+	tap_send(t, &init.base);
+}
+
+static void tap_drop(void *arg)
+{
+	struct tap *t = arg;
+	rpc_stream_free(TAKE_PTR(t->s));
+	rpc_client_free(TAKE_PTR(t->client));
+}
+
+/* As a containerd that dies: no word about the stream. */
+static void tap_break(void *arg)
+{
+	struct tap *t = arg;
+	rpc_client_free(TAKE_PTR(t->client));
+	rpc_stream_free(TAKE_PTR(t->s));
+}
+
+static void tap_grant_some(void *arg)
+{
+	tap_grant(arg, 100000);
+}
+
+struct tap_bytes {
+	struct tap *t;
+	size_t len;
+};
+
+static void tap_write(void *arg)
+{
+	const struct tap_bytes *w = arg;
+	Containerd__Types__Transfer__Data m = CONTAINERD__TYPES__TRANSFER__DATA__INIT;
+
+	m.data.data = malloc(w->len);
+	for (size_t i = 0; i < w->len; i++)
+		m.data.data[i] = fake_agent_byte(i);
+	m.data.len = w->len;
+	w->t->credit -= (int64_t)w->len;
+	tap_send(w->t, &m.base);
+	free(m.data.data);
+}
+
+static void tap_close(void *arg)
+{
+	const struct tap *t = arg;
+	rpc_stream_close(t->s);
+}
+
+struct tap_look {
+	const struct tap *t;
+	struct tap seen;
+};
+
+static void tap_copy(void *arg)
+{
+	struct tap_look *l = arg;
+	l->seen = *l->t;
+}
+
+static struct tap look(const struct tap *t)
+{
+	struct tap_look l = {.t = t};
+	on_loop(t->f, tap_copy, &l);
+	return l.seen;
+}
+
+#define UNTIL(t, condition)                                                     \
+	do {                                                                    \
+		uint64_t until_ = time_deadline(PATIENCE_MS);                   \
+		for (struct tap seen = look(t); !(condition); seen = look(t)) { \
+			assert_true(time_left_ms(until_) > 0);                  \
+			(void)poll(NULL, 0, 5);                                 \
+		}                                                               \
+	} while (0)
+
+static const char *stream_uri(const char *socket, const char *id, char *uri, size_t size)
+{
+	(void)snprintf(uri, size, "ttrpc+unix://%s?streaming_id=%s", socket, id);
+	return uri;
+}
+
+static void a_stream_takes_the_output_and_its_end(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .id = "e0-stdout", .generous = true};
+	char uri[256];
+
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.told);
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->ours, t.id, uri, sizeof uri), ""), 0);
+	start(f, 0, "flood", "3145728");
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.got, 3 * MIB);
+	assert_false(t.wrong);
+	assert_int_equal(t.status, STATUS_OK);
+	on_loop(f, tap_drop, &t);
+	end(f, 0);
+}
+
+static void a_stream_that_is_opened_again_goes_on_where_it_was(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .id = "e0-stdout"};
+	char uri[256];
+
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->ours, t.id, uri, sizeof uri), ""), 0);
+	start(f, 0, "flood", "3145728");
+	for (size_t i = 1; i <= 5; i++) {
+		on_loop(f, tap_open, &t);
+		UNTIL(&t, seen.told);
+		on_loop(f, tap_grant_some, &t);
+		UNTIL(&t, seen.got == i * 100000);
+		on_loop(f, i % 2 ? tap_break : tap_drop, &t);
+	}
+	assert_false(comes(&f->s[0].drained, 50));
+	t.generous = true;
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.got, 3 * MIB);
+	assert_false(t.wrong);
+	on_loop(f, tap_drop, &t);
+}
+
+static void the_latest_stream_of_an_id_is_the_one(void **state)
+{
+	struct fixture *f = *state;
+	struct tap first = {.f = f, .id = "e0-stdout"}, second = first;
+	char uri[256];
+
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->ours, "e0-stdout", uri, sizeof uri), ""),
+			 0);
+	on_loop(f, tap_open, &first);
+	UNTIL(&first, seen.told);
+	second.generous = true;
+	on_loop(f, tap_open, &second);
+	UNTIL(&first, seen.ends);
+	assert_int_equal(first.status, STATUS_ABORTED);
+	start(f, 0, "flood", "100000");
+	UNTIL(&second, seen.ends);
+	assert_int_equal(second.got, 100000);
+	on_loop(f, tap_drop, &first);
+	on_loop(f, tap_drop, &second);
+	/* and a second process cannot have it */
+	assert_int_equal(open_io(f, 1, "", uri, ""), -EEXIST);
+}
+
+static void a_stream_that_nobody_reads_does_not_stop_a_deletion(void **state)
+{
+	struct fixture *f = *state;
+	char uri[256];
+
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->ours, "e0-stdout", uri, sizeof uri), ""),
+			 0);
+	start(f, 0, "flood", "3145728");
+	end(f, 0);
+	assert_int_equal(fake_agent_calls(f->fake, "ReadStdout"), 1);
+}
+
+static void a_stream_gives_input_within_its_window(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .id = "e0-stdin"};
+	struct tap_bytes w = {&t, 40000};
+	struct fifo o = make_fifo(f, "out");
+	int out = open_fifo(&o, O_RDONLY);
+	char uri[256];
+	unsigned char buf[40000];
+
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.told);
+	assert_int_equal(look(&t).credit, 0); /* nobody has asked for it yet */
+	assert_int_equal(open_io(f, 0, stream_uri(f->ours, t.id, uri, sizeof uri), o.path, ""), 0);
+	UNTIL(&t, seen.credit == STDIO_WINDOW);
+	start(f, 0, "cat", "");
+	for (unsigned i = 0; i < 20; i++) {
+		UNTIL(&t, seen.credit >= 40000);
+		on_loop(f, tap_write, &w);
+		for (size_t n = 0; n < sizeof buf;) {
+			ssize_t got = read(out, buf + n, sizeof buf - n);
+			assert_true(got > 0);
+			n += (size_t)got;
+		}
+		for (size_t k = 0; k < sizeof buf; k++)
+			assert_int_equal(buf[k], fake_agent_byte(k));
+	}
+	on_loop(f, tap_break, &t); /* lost is not ended */
+	assert_false(comes(&f->s[0].drained, 100));
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.credit == STDIO_WINDOW);
+	w.len = 7;
+	on_loop(f, tap_write, &w);
+	on_loop(f, close_stdin, &f->s[0]); /* who is there may still write */
+	on_loop(f, tap_write, &w);
+	on_loop(f, tap_close, &t);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	assert_int_equal(read(out, buf, sizeof buf), 14);
+	on_loop(f, tap_drop, &t);
+	close(out);
+}
+
+static void close_io_ends_the_input_that_no_stream_gives(void **state)
+{
+	struct fixture *f = *state;
+	char uri[256];
+
+	assert_int_equal(open_io(f, 0, stream_uri(f->ours, "e0-stdin", uri, sizeof uri), "", ""),
+			 0);
+	start(f, 0, "cat", "");
+	assert_false(comes(&f->s[0].drained, 100));
+	on_loop(f, close_stdin, &f->s[0]);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+}
+
+static void what_was_not_granted_is_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .id = "e0-stdin"};
+	struct tap_bytes w = {&t, STDIO_WINDOW + 1};
+	char uri[256];
+
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.told);
+	on_loop(f, tap_write, &w); /* before anybody asked */
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.status, STATUS_RESOURCE_EXHAUSTED);
+	on_loop(f, tap_drop, &t);
+	assert_int_equal(open_io(f, 0, stream_uri(f->ours, t.id, uri, sizeof uri), "", ""), 0);
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.credit == STDIO_WINDOW);
+	on_loop(f, tap_write, &w);
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.status, STATUS_RESOURCE_EXHAUSTED);
+	on_loop(f, tap_drop, &t);
+	/* the next one is as good as ever */
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.credit == STDIO_WINDOW);
+	on_loop(f, tap_drop, &t);
+	t.id = "";
+	on_loop(f, tap_open, &t);
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.status, STATUS_INVALID_ARGUMENT);
+	on_loop(f, tap_drop, &t);
+}
+
+static void a_stream_at_another_socket_is_opened_there(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .accepts = true, .generous = true};
+	char uri[256];
+
+	f->incoming = &t;
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->theirs, "x", uri, sizeof uri), ""), 0);
+	start(f, 0, "flood", "3145728");
+	UNTIL(&t, seen.ends);
+	assert_int_equal(t.got, 3 * MIB);
+	assert_false(t.wrong);
+	assert_int_equal(t.status, STATUS_OK);
+	on_loop(f, tap_drop, &t);
+	end(f, 0);
+}
+
+static void a_stream_that_another_refuses_fails_the_opening(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f};
+	char uri[256];
+
+	f->incoming = &t;
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->theirs, "x", uri, sizeof uri), ""),
+			 -ENOENT);
+	assert_non_null(strstr(f->s[0].e.text, "no such stream here"));
+	on_loop(f, tap_drop, &t);
+	assert_int_equal(open_io(f, 1, "", stream_uri("/no/socket", "x", uri, sizeof uri), ""),
+			 -ENOENT);
+	assert_non_null(strstr(f->s[1].e.text, "/no/socket"));
+}
+
+static void a_lost_stream_at_another_socket_stops_no_process(void **state)
+{
+	struct fixture *f = *state;
+	struct tap t = {.f = f, .accepts = true};
+	char uri[256];
+
+	f->incoming = &t;
+	assert_int_equal(open_io(f, 0, "", stream_uri(f->theirs, "x", uri, sizeof uri), ""), 0);
+	start(f, 0, "flood", "3145728");
+	on_loop(f, tap_drop, &t);
+	assert_true(comes(&f->s[0].drained, PATIENCE_MS));
+	end(f, 0);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 
 int main(void)
@@ -742,6 +1199,16 @@ int main(void)
 		TEST(a_logging_binary_takes_input_from_elsewhere),
 		TEST(a_logging_binary_that_fails_is_told_at_the_opening),
 		TEST(a_logging_binary_that_dies_stops_no_process),
+		TEST(a_stream_takes_the_output_and_its_end),
+		TEST(a_stream_that_is_opened_again_goes_on_where_it_was),
+		TEST(the_latest_stream_of_an_id_is_the_one),
+		TEST(a_stream_that_nobody_reads_does_not_stop_a_deletion),
+		TEST(a_stream_gives_input_within_its_window),
+		TEST(close_io_ends_the_input_that_no_stream_gives),
+		TEST(what_was_not_granted_is_refused),
+		TEST(a_stream_at_another_socket_is_opened_there),
+		TEST(a_stream_that_another_refuses_fails_the_opening),
+		TEST(a_lost_stream_at_another_socket_stops_no_process),
 	};
 	log_set_level(LOG_ERROR);
 	return RUN_TESTS();
