@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Standard streams: FIFOs with readers of all manners, terminals, files, logging binaries."""
+"""Standard streams: FIFOs with readers of all manners, terminals, files, logging binaries, and the
+streams of containerd 2."""
 
+import contextlib
+import json
 import os
 import signal
 import time
 
+from lib import messages, peer, streaming
 from lib.node import IMAGE
 from lib.suite import check, contains, equal, test, wait_until
 
@@ -174,3 +178,79 @@ def a_process_that_nobody_reads_can_be_killed(t):
     os.kill(flood.popen.pid, signal.SIGCONT)
     equal(flood.result(30).code, 137, "code")
     t.remove(cid)
+
+
+@contextlib.contextmanager
+def streaming_exec(ctd, box, exec_id, stdio, *args):
+    one = peer.Exec(box, exec_id, stdio)
+    box.call("Exec", id=box.id, exec_id=exec_id, **stdio.request(),
+             spec=messages.any_of(peer.PROCESS_TYPE, json.dumps(peer.process(*args)).encode()))
+    try:
+        yield one
+    finally:
+        stdio.close()
+
+
+@test(vm=True, timeout=120)
+def containerds_streams_are_stdio(t):
+    """io_type = "streaming": containerd opens them at the shim's socket, then names them."""
+    with peer.Containerd(t, "2.3") as ctd:
+        box = ctd.create(*FOREVER)
+        box.start()
+        address = box.endpoint.address
+
+        stdio = streaming.Stdio(address, "e1", stdin=True)
+        with streaming_exec(ctd, box, "e1", stdio, "sh", "-c",
+                            "md5sum; echo to err >&2; exit 3") as one:
+            one.start()
+            stdio.stdin.write(b"x" * MIB)
+            stdio.stdin.close()
+            one.close_stdin()
+            equal(one.wait(60 * t.slow).status, 3, "exit status")
+            equal(one.err(20 * t.slow), "to err\n", "stderr")
+            wanted = t.command("sh", "-c", "head -c %d /dev/zero | tr '\\0' x | md5sum" % MIB).out
+            equal(one.out(20 * t.slow), wanted, "checksum of stdin")
+            one.delete()
+
+        # a containerd that restarts opens them again, and misses nothing
+        stdio = streaming.Stdio(address, "e2")
+        with streaming_exec(ctd, box, "e2", stdio, "sh", "-c",
+                            "echo one; sleep 3; seq 1 100000; echo end") as one:
+            one.start()
+            wait_until(lambda: bytes(stdio.stdout.data) == b"one\n", 20 * t.slow, "the first line")
+            stdio.stdout.break_off()
+            equal(one.wait(60 * t.slow).status, 0, "exit status")
+            stdio.stdout = streaming.Output(address, "e2-stdout")
+            lines = one.out(30 * t.slow).split()
+            equal((len(lines), lines[0], lines[-1]), (100001, "1", "end"), "lines, first, last")
+            one.delete()
+        box.kill()
+        equal(box.wait().status, 137, "exit status of the container")
+        box.delete()
+
+
+@test(vm=True, timeout=120)
+def streams_at_another_socket_are_opened_there(t):
+    server = streaming.Server(os.path.join(t.dir, "other.sock"))
+    with peer.Containerd(t, "2.3") as ctd:
+        box = ctd.create(*FOREVER)
+        box.start()
+
+        class Stdio:
+            def request(self):
+                return {"stdout": streaming.uri(server.address, "far-out"), "terminal": False}
+
+            def close(self):
+                pass
+        with streaming_exec(ctd, box, "e1", Stdio(), "seq", "1", "100000") as one:
+            one.start()
+            flow = server.stream("far-out")
+            equal(one.wait(60 * t.slow).status, 0, "exit status")
+            check(flow.ended.wait(30 * t.slow), "the stream did not end")
+            lines = bytes(flow.data).split()
+            equal((len(lines), lines[-1]), (100000, b"100000"), "lines, last")
+            one.delete()
+        box.kill()
+        equal(box.wait().status, 137, "exit status of the container")
+        box.delete()
+    server.close()
