@@ -54,14 +54,14 @@ def d11_a_logging_binary_gets_output_arguments_and_environment(t):
                        "echo to out; echo to err >&2; sleep 1; echo last")
     t.wait_status(cid, "STOPPED", 30)
     t.remove(cid)
-    # Delete has waited for the logger, so it has said all
     said = read(t, "said").splitlines()
     # containerd's own shim gives the keys in any order
     check(said[:4] in (["<k>", "<v>", "<dir>", "</tmp>"], ["<dir>", "</tmp>", "<k>", "<v>"]),
           "arguments: %s" % said)
     equal(said[4:6], ["CONTAINER_ID=" + cid, "CONTAINER_NAMESPACE=" + t.node.namespace],
           "environment")
-    equal(said[-1], "whole", "the logger's last word")
+    if t.vm:  # Delete waits for the logger; containerd's own shim sends it SIGTERM at once
+        equal(said[-1], "whole", "the logger's last word")
     equal(read(t, "out"), "to out\nlast\n", "stdout")
     equal(read(t, "err"), "to err\n", "stderr")
 
