@@ -43,6 +43,7 @@ struct process {
 	bool close_stdin;	 /* CloseIO has come, maybe before the streams were made */
 	struct list waiters;
 	struct list deleters; /* further Deletes, which get the answer of the first */
+	struct list killers;  /* SIGKILLs that came while it was being created */
 	task_done_fn drained; /* while a Delete waits for the output */
 	void *drained_arg;
 	void (*opened)(void *arg, int r, const struct err *e); /* while streams are opened */
@@ -138,8 +139,8 @@ void pod_closing(struct runtime *rt);
 /** Everything is down. */
 void pod_closed(struct runtime *rt);
 /* task.c */
-/** It is created: those who have asked for its deletion meanwhile get it. */
-void process_delete_late(struct process *init);
+/** It is created: those who have asked for its end or deletion meanwhile get it. */
+void process_end_late(struct process *init);
 
 /* process.c */
 int process_new(struct container *c, const char *exec_id, const struct task_stdio *stdio,

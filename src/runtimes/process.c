@@ -46,6 +46,7 @@ int process_new(struct container *c, const char *exec_id, const struct task_stdi
 	list_init(&p->link);
 	list_init(&p->waiters);
 	list_init(&p->deleters);
+	list_init(&p->killers);
 	p->status = TASK_CREATED;
 	p->terminal = stdio->terminal;
 	p->exec_id = strdup(exec_id);
@@ -186,6 +187,7 @@ void process_was_never(struct process *p)
 			 p->container->res.id);
 	refuse_all(&p->waiters, &e);
 	refuse_all(&p->deleters, &e);
+	refuse_all(&p->killers, &e);
 }
 
 static void on_wait_done(void *arg, int r, ProtobufCMessage *response, const struct err *e)

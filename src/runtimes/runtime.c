@@ -278,7 +278,7 @@ static void create_done(void *arg)
 		j->create.stdio = state.stdio;
 		rt->params.on_event(rt->params.arg, TASK_EVENT_CREATE, &state, &j->create);
 		j->done(j->arg, 0, &state, NULL);
-		process_delete_late(c->init);
+		process_end_late(c->init);
 	} else {
 		log_error("create container %s: %s", c->res.id, err_text(&j->e, j->r));
 		container_ref(c);

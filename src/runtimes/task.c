@@ -491,19 +491,31 @@ void runtime_delete(struct runtime *rt, const char *id, const char *exec_id, tas
 	process_when_drained(p, process_is_init(p) ? delete_init : delete_exec, j);
 }
 
-void process_delete_late(struct process *init)
+static void take_all(struct list *from, struct list *to)
 {
-	struct list waiting = LIST_INIT(waiting);
+	while (!list_empty(from)) {
+		struct list *n = from->next;
+		list_del(n);
+		list_add_tail(to, n);
+	}
+}
+
+void process_end_late(struct process *init)
+{
+	struct list killers = LIST_INIT(killers), deleters = LIST_INIT(deleters);
 	struct runtime *rt = init->container->rt;
 
 	process_ref(init);
-	while (!list_empty(&init->deleters)) {
-		struct list *n = init->deleters.next;
-		list_del(n);
-		list_add_tail(&waiting, n);
+	take_all(&init->killers, &killers);
+	take_all(&init->deleters, &deleters);
+	while (!list_empty(&killers)) {
+		struct waiter *w = list_first(&killers, struct waiter, link);
+		list_del(&w->link);
+		runtime_kill(rt, init->container->res.id, "", SIGKILL, true, w->done, w->arg);
+		free(w);
 	}
-	while (!list_empty(&waiting)) {
-		struct waiter *w = list_first(&waiting, struct waiter, link);
+	while (!list_empty(&deleters)) {
+		struct waiter *w = list_first(&deleters, struct waiter, link);
 		list_del(&w->link);
 		runtime_delete(rt, init->container->res.id, "", w->done, w->arg);
 		free(w);
@@ -568,6 +580,10 @@ void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint3
 					 id);
 			refuse(done, arg, &e);
 		}
+		return;
+	}
+	if (p->status == TASK_CREATING && signum == SIGKILL) {
+		add_waiter(&p->killers, done, arg);
 		return;
 	}
 	if (p->status == TASK_CREATING || (!process_is_init(p) && !is_alive(p)))

@@ -1182,6 +1182,13 @@ static void a_delete_during_the_creation_waits_for_it(void **state)
 	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
 	assert_events(f, "create:c0 create:c1 delete:c1 ");
 
+	fill_create(f, "c4", "\"run\"", &req, &text);
+	ask_and_leave(f, "Create", &req, 0);
+	(void)usleep(1000);
+	assert_int_equal(kill_task(f, "c4", "", SIGKILL), 0);
+	assert_int_equal(wait_for(f, "c4", ""), 137);
+	assert_int_equal(delete_task(f, "c4", ""), 137);
+
 	fill_create(f, "c2", "\"fail-create\"", &req, &text);
 	ask_and_leave(f, "Create", &req, 0);
 	(void)usleep(1000);
