@@ -108,15 +108,14 @@ def remove(t, cid):
 
 def one_life(t, strike):
     """Lives once, with @strike(life) at work beside it; then everything must be as before.
-    Returns when each step began and ended, from the start of the life."""
+    Returns the steps and how long each took."""
     before = t.watch.snapshot()
     pod, member = t.id(), t.id()
     life = Life(t, pod, member)
-    start = time.monotonic()
     life.start()
     strike(life)
     life.join()
-    at = [when - start for when, _ in life.steps]
+    at = [when for when, _ in life.steps]
     remove(t, member)
     remove(t, pod)
     equal(t.run("echo", "again", cid=pod).ok().out, "again\n", "stdout of the name's next container")
@@ -124,30 +123,32 @@ def one_life(t, strike):
     left = left_behind(t, before)
     if left:
         raise Failed("left behind: " + "\n".join(left))
-    return list(zip(at, at[1:]))
+    return [(name, end - begin) for (begin, name), end in zip(life.steps, at[1:])]
 
 
 def chaos(t, victim, kill):
     seed = t.seed if t.seed is not None else random.SystemRandom().randrange(1 << 32)
     rng = random.Random("%s %d" % (victim, seed))
-    spans = one_life(t, lambda life: None)
+    known = one_life(t, lambda life: None)
     steps = []
     for number in range(t.rounds):
         # every step as often as any other, however short it is
-        begin, end = rng.choice(spans)
-        moment = begin + rng.random() * (end - begin)
+        step, seconds = rng.choice(known)
+        moment = rng.random() * seconds
         delay = rng.random() * 0.5
         told = ["nothing"]
 
-        def strike(life, moment=moment, delay=delay, told=told):
+        def strike(life, step=step, moment=moment, delay=delay, told=told):
+            while life.is_alive() and step not in (name for _, name in list(life.steps)):
+                time.sleep(0.002)
             life.join(moment)
             told[0] = kill(t, life, rng, delay)
-        t.note("round %d: kill %s after %.3f s" % (number, victim, moment))
+        t.note("round %d: kill %s %.3f s into \"%s\"" % (number, victim, moment, step))
         try:
             one_life(t, strike)
         except Failed as e:
-            raise Failed("round %d of --seed %d, %.3f s after the start, %s: %s" % (
-                number, seed, moment, told[0], e)) from None
+            raise Failed("round %d of --seed %d, %.3f s into \"%s\", %s: %s" % (
+                number, seed, moment, step, told[0], e)) from None
         steps.append(told[0])
     print("%s, --seed %d, %d rounds: %s" % (victim, seed, t.rounds, "; ".join(steps)), flush=True)
 

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 
+from lib.node import IMAGE
 from lib.suite import check, contains, equal, test, wait_until
 
 FOREVER = ("sleep", "1000000")
@@ -16,7 +17,7 @@ def gone(pid):
 
 
 @test(vm=True)
-def the_machine_dies(t):
+def d5_the_machine_dies(t):
     cid = t.start(*FOREVER)
     pids = t.vmm_pids()
     equal(len(pids), 1, "number of QEMUs")
@@ -28,7 +29,7 @@ def the_machine_dies(t):
 
 
 @test(vm=True)
-def the_machine_dies_under_a_client(t):
+def d5_the_machine_dies_under_a_client(t):
     with t.events() as seen:
         cid = t.id()
         process = t.background(*t.run_args(cid, "sh", "-c", "echo up; sleep 1000",
@@ -67,16 +68,33 @@ def the_machine_hangs(t):
 
 
 @test(vm=True)
-def the_shim_dies(t):
-    cid = t.start(*FOREVER)
-    shim, vmm = t.shim_pid(cid), t.vmm_pids()
-    os.kill(shim, signal.SIGKILL)
-    wait_until(lambda: all(gone(pid) for pid in vmm), 5 * t.slow, "QEMU has ended")
+def d6_the_shim_dies(t):
+    with t.events() as seen:
+        cid = t.start(*FOREVER)
+        shim, vmm = t.shim_pid(cid), t.vmm_pids()
+        os.kill(shim, signal.SIGKILL)
+        wait_until(lambda: all(gone(pid) for pid in vmm), 5 * t.slow, "QEMU has ended")
+        wait_until(lambda: not os.path.exists("/run/kata/" + cid), 5 * t.slow, "delete was run")
+        exits = wait_until(lambda: [body for topic, body in seen(cid) if topic == "/tasks/exit"],
+                           5 * t.slow, "the exit is told")
+        equal([body.get("exit_status") for body in exits], [137], "exit status")
     wait_until(lambda: t.status(cid) in ("", "STOPPED", "UNKNOWN"), 5 * t.slow, "the task has ended")
     t.ctr("task", "rm", "-f", cid)
     t.ctr("container", "rm", cid).ok()
     t.forget_fifos()
-    equal(t.run("echo", "again").ok().out, "again\n", "stdout of the next container")
+    equal(t.run("echo", "again", cid=cid).ok().out, "again\n", "stdout of the name's next container")
+
+
+@test(vm=True)
+def d5_the_shim_of_a_dead_machine_can_be_removed(t):
+    cid = t.start(*FOREVER)
+    shim = t.shim_pid(cid)
+    os.kill(t.vmm_pids()[0], signal.SIGKILL)
+    t.wait_status(cid, "STOPPED", 5)
+    t.ctr("task", "rm", "-f", cid)
+    wait_until(lambda: gone(shim), 5 * t.slow, "the shim has ended")
+    t.ctr("container", "rm", cid).ok()
+    equal(t.run("echo", "again", cid=cid).ok().out, "again\n", "stdout of the name's next container")
 
 
 @test(vm=True)
@@ -132,7 +150,7 @@ def delete_of_what_never_was_is_fine(t):
 
 
 @test
-def containerd_restarts(t):
+def d8_containerd_restarts(t):
     cid = t.start(*FOREVER)
     t.node.restart()
     equal(t.status(cid), "RUNNING", "status after the restart")
@@ -147,7 +165,7 @@ def containerd_restarts(t):
 
 
 @test
-def an_exit_while_containerd_is_dead_is_told_when_it_is_back(t):
+def d8_an_exit_while_containerd_is_dead_is_told_when_it_is_back(t):
     cid = t.start("sh", "-c", "while ! [ -e /end ]; do sleep 0.1; done; sleep 2; exit 7")
     t.exec(cid, "touch", "/end").ok()
     offset = t.node.log_size()
@@ -162,3 +180,65 @@ def an_exit_while_containerd_is_dead_is_told_when_it_is_back(t):
     if t.vm:
         wait_until(lambda: re.search(r"event forwarded.*topic=/tasks/exit", t.node.log_from(offset)),
                    20 * t.slow, "the exit is told to the new containerd")
+
+
+def killed_in_the_midst(t, argv, seconds):
+    """containerd is killed @seconds after a command of ctr began, and comes back."""
+    process = t.background(*argv)
+    time.sleep(seconds)
+    t.node.restart()
+    return process.result(120)
+
+
+def can_be_removed(t, cid):
+    wait_until(lambda: t.ctr("task", "rm", "-f", cid, timeout=120) and t.status(cid) == "",
+               30 * t.slow, "the task is gone", 0.5)
+    t.ctr("container", "rm", cid)
+    t.ctr("snapshot", "rm", cid)
+    t.forget_fifos()
+    equal(t.run("echo", "again", cid=cid).ok().out, "again\n", "stdout of the name's next container")
+
+
+@test(vm=True, timeout=300)
+def d8_containerd_dies_during_a_create(t):
+    for seconds in (0.1, 0.6, 1.5):
+        cid = t.id()
+        killed_in_the_midst(t, t.run_args(cid, *FOREVER, options=["-d"]), seconds)
+        can_be_removed(t, cid)
+
+
+@test(vm=True, timeout=120)
+def d8_containerd_dies_during_a_start(t):
+    cid = t.id()
+    t.ctr("container", "create", "--runtime", t.runtime, IMAGE, cid, *FOREVER).ok()
+    process = t.background("task", "start", "-d", cid)
+    wait_until(lambda: t.status(cid) in ("CREATED", "RUNNING"), 30 * t.slow, "the task is created", 0.01)
+    t.node.restart()
+    process.result(60)
+    if t.status(cid) == "RUNNING":
+        equal(t.exec(cid, "echo", "alive").ok().out, "alive\n", "stdout of an exec")
+    can_be_removed(t, cid)
+
+
+@test(vm=True, timeout=120)
+def d8_containerd_dies_during_an_exec(t):
+    cid = t.start(*FOREVER)
+    killed_in_the_midst(t, ("task", "exec", "--exec-id", "e1", cid, "sleep", "5"), 0.5)
+    equal(t.status(cid), "RUNNING", "status")
+    equal(t.exec(cid, "echo", "alive").ok().out, "alive\n", "stdout of another exec")
+    with t.events() as seen:
+        t.ctr("task", "kill", "-s", "KILL", cid).ok()
+        wait_until(lambda: "/tasks/exit" in [topic for topic, _ in seen(cid)], 10 * t.slow,
+                   "the exit is told")
+    t.wait_status(cid, "STOPPED")
+    equal(t.delete(cid), 137, "exit code")
+    t.ctr("container", "rm", cid).ok()
+    t.forget_fifos()
+
+
+@test(vm=True, timeout=120)
+def d8_containerd_dies_during_a_delete(t):
+    for seconds in (0, 0.05, 0.3):
+        cid = t.start(*FOREVER)
+        killed_in_the_midst(t, ("task", "rm", "-f", cid), seconds)
+        can_be_removed(t, cid)
