@@ -71,6 +71,12 @@ struct agent {
 	unsigned n_oom_waiters;
 	bool oom_listened; /* somebody has asked for events */
 
+	/* forget.c */
+	struct list forgotten; /* paths of what was removed; while a job looks, it has them */
+	unsigned n_forgotten;
+	bool looking;
+	struct loop_timer *look;
+
 	/* reaper.c */
 	unsigned jobs; /* on their way: a dead child may be one that a job still waits for */
 	struct loop_signal *sigchld;
@@ -225,6 +231,13 @@ void process_resize(void *ctx, struct rpc_call *call);
 /** Watches for children that nobody else collects: orphans that became ours. */
 int reaper_start(struct agent *a);
 void reaper_stop(struct agent *a);
+
+/* ---- forget.c ----------------------------------------------------------------------------- */
+
+int forget_start(struct agent *a);
+void forget_stop(struct agent *a);
+/** The container of that spec is removed: lets the host have back what it held of its files. */
+void forget_files(struct agent *a, const struct oci_spec *s);
 
 /* ---- oom.c -------------------------------------------------------------------------------- */
 

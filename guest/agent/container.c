@@ -711,6 +711,7 @@ static void delete_done(struct job *j)
 		remover_answer(list_first(&c->removers, struct remover, link), j->r, &j->e);
 	if (c->owns_pidns)
 		a->pidns_fd = close_fd(a->pidns_fd);
+	forget_files(a, c->spec);
 	container_drop(c);
 	sandbox_container_gone(a);
 }

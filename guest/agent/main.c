@@ -172,6 +172,8 @@ static int serve(struct agent *a, struct err *e)
 	r = reaper_start(a);
 	if (r == 0)
 		r = oom_start(a);
+	if (r == 0)
+		r = forget_start(a);
 	if (r == 0 && !a->is_init)
 		r = loop_signal_new(a->loop, SIGTERM, on_signal, a, &term);
 	if (r == 0)
@@ -195,6 +197,7 @@ static void agent_init(struct agent *a)
 {
 	list_init(&a->containers);
 	list_init(&a->oom_waiters);
+	list_init(&a->forgotten);
 	a->pidns_fd = a->inotify_fd = a->launcher_fd = -EBADF;
 	a->is_init = getpid() == 1;
 }
@@ -205,6 +208,7 @@ static void agent_end(struct agent *a)
 	rpc_server_free(a->server);
 	forward_free(a->forward);
 	oom_stop(a);
+	forget_stop(a);
 	reaper_stop(a);
 	worker_pool_free(a->pool);
 	container_remove_all_now(a);

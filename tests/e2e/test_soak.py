@@ -7,7 +7,8 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lib.node import shim_pids
+from lib import residue
+from lib.node import program, shim_pids
 from lib.suite import check, equal, test, wait_until
 
 FOREVER = ("sleep", "1000000")
@@ -85,6 +86,11 @@ def pods_come_and_go_side_by_side(t):
         total, width, times[len(times) // 2], times[-1]))
 
 
+def server_descriptors():
+    """Of the file servers: one for each file that a guest's kernel remembers."""
+    return sum(descriptors(pid) for pid in residue.processes() if program(pid) == "virtiofsd")
+
+
 def one_container(pod, number):
     c = pod.start("sh", "-c", "echo container %d; exec sleep 1000000" % number)
     equal(c.exec("sh", "-c", "seq 1 100; exit 3")[0], 3, "exit code of the exec")
@@ -113,9 +119,13 @@ def a_pod_does_not_grow_with_its_containers(t):
             # its last answers are being sent
             wait_until(lambda: not measured or descriptors(shim) <= measured[0][1], 10 * t.slow,
                        "the shim has the descriptors that it had")
+            # and the guest forgets the files of those that are gone, which takes seconds
+            wait_until(lambda: server_descriptors() < 150, 30 * t.slow,
+                       "the file server has let go of the containers' files")
             measured.append((dirty_kib(shim), descriptors(shim)))
-            t.report("after %d containers: %d KiB, %d descriptors; in the guest: %s" % (
-                number, *measured[-1], guest_memory(watcher)))
+            t.report("after %d containers: %d KiB, %d descriptors, %d of the file server; in the "
+                     "guest: %s" % (number, *measured[-1], server_descriptors(),
+                                    guest_memory(watcher)))
     if t.vm:  # runc's shim is another's
         check(measured[1][0] <= measured[0][0] + GROWTH_KIB, "the shim's memory grew from %d to %d "
               "KiB over %d containers" % (measured[0][0], measured[1][0], total - first))
