@@ -37,6 +37,7 @@ struct events {
 	struct list queue; /* the first may be in flight */
 	size_t n, bytes;
 	size_t n_lost; /* since the last that arrived */
+	bool waiting;  /* some try has failed since then */
 	uint64_t retry_ms;
 	bool in_flight, freed;
 	void (*flushed)(void *arg);
@@ -114,6 +115,7 @@ static void not_taken(struct events *ev, int r, const struct err *e)
 	struct event *first = first_of(ev);
 
 	log_debug("event %s: %s", first->topic, err_text(e, r));
+	ev->waiting = true;
 	if (is_refused_for_good(e) ||
 	    (e->status != STATUS_UNAVAILABLE && ++first->tries >= TRIES_MAX)) {
 		lose(ev, first, err_text(e, r));
@@ -126,11 +128,14 @@ static void not_taken(struct events *ev, int r, const struct err *e)
 
 static void taken(struct events *ev)
 {
-	drop(ev, first_of(ev));
-	ev->retry_ms = RETRY_FIRST_MS;
 	if (ev->n_lost > 0)
 		log_error("containerd takes events again; %zu were lost", ev->n_lost);
+	else if (ev->waiting)
+		log_info("containerd takes events again: %s is told", first_of(ev)->topic);
 	ev->n_lost = 0;
+	ev->waiting = false;
+	ev->retry_ms = RETRY_FIRST_MS;
+	drop(ev, first_of(ev));
 	send_next(ev);
 }
 
