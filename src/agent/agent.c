@@ -150,6 +150,8 @@ int agent_call(struct agent *a, const char *method, const ProtobufCMessage *requ
 	int r = rpc_client_call(a->client, &req, ret_response, e);
 	if (r < 0)
 		cut_backtrace(e);
+	if (r < 0 && e && e->status == STATUS_DEADLINE_EXCEEDED)
+		return err_wrap(e, r, "create_container_timeout in [agent.kata] has passed");
 	return r;
 }
 

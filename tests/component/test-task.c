@@ -4,11 +4,13 @@
  * the fake agent in place of a machine: every rule of the state machine in milliseconds. Needs
  * root.
  */
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "io/testing.h"
 #include "io/worker.h"
+#include "rpc/listen.h"
 #include "rpc/rpc.h"
 #include "runtimes/sandbox.h"
 #include "service/task.h"
@@ -49,6 +51,7 @@ struct fixture {
 static unsigned serial;
 static bool early_wait = true;
 static const char *agent_keys = ""; /* of the next configuration */
+static const char *fake_agent_path; /* likewise; NULL: the fake agent's */
 
 /* ---- Fixture --------------------------------------------------------------------------------- */
 
@@ -81,14 +84,15 @@ static void write_config(struct fixture *f, const char *script)
 		       "shared_fs = \"virtio-fs\"\n"
 		       "virtio_fs_daemon = \"/usr/lib/qemu/virtiofsd\"\n"
 		       "fake_script = \"%s\"\n"
-		       "fake_agent_socket = \"%s/agent.sock\"\n"
+		       "fake_agent_socket = \"%s%s\"\n"
 		       "[agent.kata]\n"
 		       "%s"
 		       "[runtime]\n"
 		       "name = \"virt_container\"\n"
 		       "hypervisor_name = \"fake\"\n"
 		       "agent_name = \"kata\"\n",
-		       script, f->dir, agent_keys);
+		       script, fake_agent_path ? fake_agent_path : f->dir,
+		       fake_agent_path ? "" : "/agent.sock", agent_keys);
 	char path[128];
 	(void)snprintf(path, sizeof path, "%s/c.toml", f->dir);
 	assert_int_equal(file_replace(path, f->config, strlen(f->config), 0600), 0);
@@ -1239,6 +1243,155 @@ static void a_pod_whose_last_delete_was_not_heard_ends_by_itself(void **state)
 	assert_events(f, "create:c1 delete:c1 ");
 }
 
+/* ---- An agent that takes its time --------------------------------------------------------------
+ */
+
+#define LATE_MS 8000
+
+static void h_an_agent_that_is_late_is_waited_for(void **state)
+{
+	struct fixture *f = *state;
+	fake_agent_be_late(f->agent, LATE_MS);
+	uint64_t begun = time_now_ms();
+	assert_int_equal(create(f, "c1", "\"exit\",\"42\""), 0);
+	assert_true(time_now_ms() - begun > LATE_MS / 2);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 42);
+}
+
+/* A socket that takes connections, and says nothing. */
+struct mute {
+	int fd, conns[64];
+	size_t n;
+	pthread_t thread;
+};
+
+static void *take_and_be_silent(void *arg)
+{
+	struct mute *m = arg;
+	int fd;
+	while ((fd = accept4(m->fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		assert_true(m->n < ARRAY_SIZE(m->conns));
+		m->conns[m->n++] = fd;
+	}
+	return NULL;
+}
+
+static void mute_start(struct mute *m, const char *path)
+{
+	struct err e = ERR_INIT;
+	*m = (struct mute){.fd = rpc_listen_unix(path, 0, &e)};
+	assert_true(m->fd >= 0);
+	assert_int_equal(fd_set_nonblock(m->fd, false), 0);
+	assert_int_equal(pthread_create(&m->thread, NULL, take_and_be_silent, m), 0);
+}
+
+static void mute_stop(struct mute *m)
+{
+	(void)shutdown(m->fd, SHUT_RDWR);
+	pthread_join(m->thread, NULL);
+	(void)close(m->fd);
+	for (size_t i = 0; i < m->n; i++)
+		(void)close(m->conns[i]);
+}
+
+/* Create must fail soon after the 10 s that every guest is given, and leave nothing. */
+static void fail_with_a_mute(struct fixture *f, const char *script, const char *sentence)
+{
+	char path[96];
+	struct mute m;
+	(void)snprintf(path, sizeof path, "%s/mute.sock", f->dir);
+	mute_start(&m, path);
+	fake_agent_path = path;
+	write_config(f, script);
+	fake_agent_path = NULL;
+	uint64_t begun = time_now_ms();
+	int r = create(f, "c1", "\"run\"");
+	uint64_t took = time_now_ms() - begun;
+	mute_stop(&m);
+	assert_int_equal(r, -STATUS_DEADLINE_EXCEEDED);
+	assert_true(m.n > 0);
+	assert_non_null(strstr(f->e.text, sentence));
+	assert_true(took >= 9000 && took < 18000);
+	assert_gone(f);
+	assert_events(f, "");
+	write_config(f, "");
+	assert_int_equal(create(f, "c1", "\"exit\",\"3\""), 0);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 3);
+}
+
+static void h_a_muxer_that_never_answers_is_given_up(void **state)
+{
+	fail_with_a_mute(*state, "agent=hybrid",
+			 "boot the guest: the agent did not answer on port 1024 within 10000 ms");
+}
+
+static void h_an_agent_that_never_answers_is_given_up(void **state)
+{
+	fail_with_a_mute(*state, "", "boot the guest: the agent's health check: Check: no reply");
+}
+
+static void h_create_container_timeout_bounds_a_create(void **state)
+{
+	struct fixture *f = *state;
+	char path[256];
+	agent_keys = "create_container_timeout = 2\n";
+	write_config(f, "");
+	agent_keys = "";
+	assert_int_equal(create(f, "c0", "\"run\""), 0);
+	uint64_t begun = time_now_ms();
+	assert_int_equal(create(f, "c1", "\"never-create\""), -STATUS_DEADLINE_EXCEEDED);
+	uint64_t took = time_now_ms() - begun;
+	assert_true(took >= 2000 && took < 12000);
+	assert_non_null(strstr(f->e.text, "create_container_timeout in [agent.kata] has passed: "
+					  "CreateContainer: no reply within 2000 ms"));
+	(void)snprintf(path, sizeof path, "%s/%s/rw/passthrough/c1", SHARE_FS_HOST_DIR, f->sid);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	assert_events(f, "create:c0 ");
+	/* its name is free, in the guest too, and its neighbour has felt nothing */
+	assert_int_equal(create(f, "c1", "\"exit\",\"1\""), 0);
+	assert_int_equal(fake_agent_calls(f->agent, "RemoveContainer"), 1);
+	assert_int_equal(start(f, "c1", ""), 0);
+	assert_int_equal(wait_for(f, "c1", ""), 1);
+	assert_int_equal(start(f, "c0", ""), 0);
+	assert_int_equal(state_of(f, "c0", ""), RUNNING);
+}
+
+static void h_create_container_timeout_of_the_first_ends_the_pod_whole(void **state)
+{
+	struct fixture *f = *state;
+	agent_keys = "create_container_timeout = 2\n";
+	write_config(f, "");
+	agent_keys = "";
+	assert_int_equal(create(f, "c1", "\"never-create\""), -STATUS_DEADLINE_EXCEEDED);
+	assert_non_null(strstr(f->e.text, "create_container_timeout"));
+	assert_int_equal(state_of(f, "c1", ""), -STATUS_NOT_FOUND);
+	assert_events(f, "");
+	/* what containerd does now; teardown looks for what is left */
+	assert_int_equal(delete_task(f, "c1", ""), -STATUS_NOT_FOUND);
+}
+
+static void h_create_container_timeout_bounds_starts_too(void **state)
+{
+	struct fixture *f = *state;
+	agent_keys = "create_container_timeout = 2\n";
+	write_config(f, "");
+	agent_keys = "";
+	assert_int_equal(create(f, "c1", "\"never-start\""), 0);
+	assert_int_equal(start(f, "c1", ""), -STATUS_DEADLINE_EXCEEDED);
+	assert_non_null(strstr(f->e.text, "StartContainer: no reply before the deadline"));
+	assert_int_equal(delete_task(f, "c1", ""), 255);
+	assert_int_equal(create(f, "c2", "\"run\""), 0);
+	assert_int_equal(start(f, "c2", ""), 0);
+	assert_int_equal(exec(f, "c2", "e1", "\"never-create\"", ""), 0);
+	assert_int_equal(start(f, "c2", "e1"), -STATUS_DEADLINE_EXCEEDED);
+	assert_non_null(strstr(f->e.text, "ExecProcess: no reply before the deadline"));
+	assert_int_equal(delete_task(f, "c2", "e1"), 255);
+	assert_int_equal(state_of(f, "c2", ""), RUNNING);
+}
+
 /* ---- The state for people
  * ------------------------------------------------------------------------
  */
@@ -1392,6 +1545,13 @@ int main(void)
 	/* The field's agent cannot tell an end before the output is taken; ours can. */
 	const struct CMUnitTest early_wait_tests[] = {
 		TEST(a_reader_that_never_comes_delays_only_delete),
+		/* of no meaning for that, and slow */
+		TEST(h_an_agent_that_is_late_is_waited_for),
+		TEST(h_a_muxer_that_never_answers_is_given_up),
+		TEST(h_an_agent_that_never_answers_is_given_up),
+		TEST(h_create_container_timeout_bounds_a_create),
+		TEST(h_create_container_timeout_of_the_first_ends_the_pod_whole),
+		TEST(h_create_container_timeout_bounds_starts_too),
 	};
 	/* once with an agent that has our extensions, once with one like the field's */
 	int failed = RUN_TESTS();

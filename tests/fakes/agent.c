@@ -37,13 +37,13 @@ struct fake_agent {
 	struct rpc_call *oom; /* GetOOMEvent, while it waits */
 	char oom_untold[128]; /* the container of an event that nobody has asked for yet */
 	char oom_later[128];  /* one that is told when the timer runs off */
-	struct loop_timer *late;
+	struct loop_timer *late, *absent;
 	struct rpc_call *unanswered[UNANSWERED_MAX];
 	size_t n_unanswered;
 
 	pthread_mutex_t lock; /* guards what follows */
 	char sandbox[1024], mounts[1024];
-	unsigned slow_ms;
+	unsigned slow_ms, absent_ms;
 	bool sick;
 	bool silent;
 	int oom_status;
@@ -76,6 +76,14 @@ unsigned fake_agent_calls(struct fake_agent *f, const char *method)
 			n = f->counters[i].n;
 	pthread_mutex_unlock(&f->lock);
 	return n;
+}
+
+static bool leave_unanswered(struct fake_agent *f, struct rpc_call *call)
+{
+	if (f->n_unanswered == UNANSWERED_MAX)
+		return false;
+	f->unanswered[f->n_unanswered++] = call;
+	return true;
 }
 
 static void reply_empty(struct rpc_call *call)
@@ -174,6 +182,11 @@ static void end(struct fake_agent *f, struct fake_process *p, int status)
 	p->ended = true;
 	p->status = status;
 	progress(f, p);
+}
+
+static bool is(const Grpc__Process *process, const char *what)
+{
+	return process && process->n_args && strcmp(process->args[0], what) == 0;
 }
 
 static int add(struct fake_agent *f, const char *id, const char *exec_id,
@@ -345,6 +358,8 @@ static void on_create(void *ctx, struct rpc_call *call)
 		return;
 	count(f, call);
 	note_mounts(f, req->oci);
+	if (is(req->oci ? req->oci->process : NULL, "never-create") && leave_unanswered(f, call))
+		return;
 	if (add(f, req->container_id, "", req->oci ? req->oci->process : NULL) < 0)
 		rpc_call_failf(call, STATUS_NOT_FOUND, "exec: \"nope\": executable file not found");
 	else
@@ -361,6 +376,8 @@ static void on_start(void *ctx, struct rpc_call *call)
 	struct fake_process *p = find_or_refuse(f, call, req->container_id, "");
 	if (!p)
 		return;
+	if (strcmp(p->what, "never-start") == 0 && leave_unanswered(f, call))
+		return;
 	if (strcmp(p->what, "fail-start") == 0) {
 		rpc_call_failf(call, STATUS_INTERNAL, "start fails as asked");
 		return;
@@ -376,6 +393,8 @@ static void on_exec(void *ctx, struct rpc_call *call)
 	if (postpone(f, call, on_exec))
 		return;
 	count(f, call);
+	if (is(req->process, "never-create") && leave_unanswered(f, call))
+		return;
 	if (add(f, req->container_id, req->exec_id, req->process) < 0) {
 		rpc_call_failf(call, STATUS_NOT_FOUND, "exec: \"nope\": executable file not found");
 		return;
@@ -512,10 +531,8 @@ static void on_check(void *ctx, struct rpc_call *call)
 	response.status = f->sick ? GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING
 				  : GRPC__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
 	pthread_mutex_unlock(&f->lock);
-	if (silent && f->n_unanswered < UNANSWERED_MAX) {
-		f->unanswered[f->n_unanswered++] = call;
+	if (silent && leave_unanswered(f, call))
 		return;
-	}
 	rpc_call_reply(call, &response.base);
 }
 
@@ -605,6 +622,11 @@ static int serve(struct fake_agent *f)
 	return rpc_server_listen(f->server, fd);
 }
 
+static void on_back(void *arg)
+{
+	(void)serve(arg);
+}
+
 int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 		   struct fake_agent **ret)
 {
@@ -625,6 +647,8 @@ int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 					 .methods = health_methods,
 					 .ctx = f};
 	int r = loop_timer_new(loop, on_late, f, &f->late);
+	if (r == 0)
+		r = loop_timer_new(loop, on_back, f, &f->absent);
 	if (r == 0)
 		r = serve(f);
 	if (r < 0) {
@@ -654,6 +678,25 @@ static void hang_up(void *arg)
 	(void)serve(f); /* the next machine's agent */
 }
 
+static void go_away(void *arg)
+{
+	struct fake_agent *f = arg;
+	drop_calls(f);
+	rpc_server_free(f->server);
+	f->server = NULL;
+	pthread_mutex_lock(&f->lock);
+	loop_timer_start(f->absent, f->absent_ms);
+	pthread_mutex_unlock(&f->lock);
+}
+
+void fake_agent_be_late(struct fake_agent *f, unsigned ms)
+{
+	pthread_mutex_lock(&f->lock);
+	f->absent_ms = ms;
+	pthread_mutex_unlock(&f->lock);
+	(void)loop_post(f->loop, go_away, f);
+}
+
 void fake_agent_hang_up(struct fake_agent *f)
 {
 	(void)loop_post(f->loop, hang_up, f);
@@ -677,6 +720,7 @@ void fake_agent_free(struct fake_agent *f)
 {
 	drop_calls(f);
 	loop_timer_free(f->late);
+	loop_timer_free(f->absent);
 	rpc_server_free(f->server);
 	for (size_t i = 0; i < COUNTERS_MAX; i++)
 		free((char *)f->counters[i].method);

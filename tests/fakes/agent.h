@@ -9,6 +9,8 @@
  *	cat            copies stdin to stdout, ends with 0 at the end of stdin
  *	fail-create    CreateContainer (or ExecProcess) fails with NOT_FOUND
  *	fail-start     StartContainer fails
+ *	never-create   CreateContainer (or ExecProcess) is never answered, and makes nothing
+ *	never-start    StartContainer is never answered
  *	hold TEXT      writes TEXT, ends with 0, but its streams never end
  *	oom            runs out of memory at once: the event is told, then its end with 137
  *	oom-late       the same, but the event is told some time after the end
@@ -42,6 +44,8 @@ static inline unsigned char fake_agent_byte(size_t i)
 }
 /** From now on answers what changes a container that much later; 0: at once. Any thread. */
 void fake_agent_be_slow(struct fake_agent *f, unsigned ms);
+/** Nobody listens any more from now on, for @ms. The loop must run. Any thread. */
+void fake_agent_be_late(struct fake_agent *f, unsigned ms);
 /** Ends all connections, as a machine that dies does. Any thread. */
 void fake_agent_hang_up(struct fake_agent *f);
 /** From now on no health check is answered; the rest is. Any thread. */

@@ -167,7 +167,7 @@ static int op_agent_address(struct hypervisor *h, struct agent_address *ret, str
 
 	if (f->script.agent_fail)
 		return err_status(e, STATUS_FAILED_PRECONDITION, "%s", f->script.agent_fail);
-	ret->transport = AGENT_UNIX;
+	ret->transport = f->script.agent_hybrid ? AGENT_HYBRID : AGENT_UNIX;
 	if (!path[0])
 		return err_status(e, STATUS_FAILED_PRECONDITION, "fake_agent_socket is not set");
 	if (path_format(ret->path, sizeof ret->path, "%s", path) < 0)

@@ -19,6 +19,7 @@
  *	power-off=MS		how long the guest takes to power off within a stop's grace
  *				(default 0); "never": it does not, and the grace runs out
  *	agent=fail:TEXT		hypervisor_agent_address() fails (FAILED_PRECONDITION)
+ *	agent=hybrid		at fake_agent_socket is a muxer of guest ports, not the agent itself
  *	console=TEXT		what hypervisor_console_tail() gives
  *
  * Anything else is refused by hypervisor_new(). An empty script is a machine that works.

@@ -82,8 +82,10 @@ static bool parse_item(struct fake_script *s, const char *key, char *value)
 		s->never_power_off = strcmp(value, "never") == 0;
 		return s->never_power_off || parse_number(value, &s->power_off_ms);
 	}
-	if (strcmp(key, "agent") == 0)
-		return parse_fail(value, &s->agent_fail);
+	if (strcmp(key, "agent") == 0) {
+		s->agent_hybrid = strcmp(value, "hybrid") == 0;
+		return s->agent_hybrid || parse_fail(value, &s->agent_fail);
+	}
 	if (strcmp(key, "console") == 0) {
 		s->console = value;
 		return true;

@@ -10,7 +10,7 @@
 struct fake_script {
 	char *text; /* owned; what follows points into it, or is NULL */
 	const char *create_fail, *add_device_fail, *start_fail, *stop_fail, *agent_fail, *console;
-	bool start_hang, never_power_off;
+	bool start_hang, never_power_off, agent_hybrid;
 	int start_exit; /* -1: comes up */
 	int exit_code;
 	uint32_t start_delay_ms, stop_delay_ms, power_off_ms;
