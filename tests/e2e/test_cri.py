@@ -88,8 +88,8 @@ def a_pod_of_three_containers_lives_twice(t):
     version = t.pods.client.call("Version", version="v1")
     equal((version.runtime_name, version.runtime_api_version), ("containerd", "v1"), "Version")
     status = t.pods.client.call("Status").status
-    equal({c.type: c.status for c in status.conditions},
-          {"RuntimeReady": True, "NetworkReady": True}, "Status")
+    good = {c.type for c in status.conditions if c.status}  # newer ones tell of more
+    check({"RuntimeReady", "NetworkReady"} <= good, "Status: %s" % status)
     one_life(t)
     one_life(t)
 
