@@ -19,7 +19,9 @@
 
 #define ETC_RESOLV_CONF "/etc/resolv.conf"
 #define ETC_HOSTNAME "/etc/hostname"
+#define ETC_HOSTS "/etc/hosts"
 #define RESOLV_CONF_MAX (64u << 10)
+#define HOSTS_MAX (1u << 20)
 
 /* As Go names architectures. */
 #if defined(__x86_64__)
@@ -124,13 +126,26 @@ static int add_file(const SANDBOX(CreateSandboxRequest) * req, struct sandbox_op
 		       : 0;
 }
 
+/* As with a pod whose sandbox is a container: what the host knows, the pod knows. */
+static int add_hosts(const SANDBOX(CreateSandboxRequest) * req, struct sandbox_options *o,
+		     struct err *e)
+{
+	_cleanup_buf_ struct buf hosts = BUF_INIT;
+
+	if (file_read(AT_FDCWD, ETC_HOSTS, HOSTS_MAX, &hosts) < 0 || !hosts.data)
+		return add_file(req, o, ETC_HOSTS, "127.0.0.1\tlocalhost\n::1\tlocalhost\n", e);
+	return add_file(req, o, ETC_HOSTS, hosts.data, e);
+}
+
 static int add_files(const SANDBOX(CreateSandboxRequest) * req, struct sandbox_options *o,
 		     struct err *e)
 {
 	_cleanup_buf_ struct buf host = BUF_INIT;
 	_cleanup_buf_ struct buf name = BUF_INIT;
 	const char *dns = o->resolv_conf;
-	int r = 0;
+	int r = add_hosts(req, o, e);
+	if (r < 0)
+		return r;
 
 	if (o->wants_host_dns && file_read(AT_FDCWD, ETC_RESOLV_CONF, RESOLV_CONF_MAX, &host) == 0)
 		dns = host.data;

@@ -605,7 +605,7 @@ static void the_pods_config_reaches_the_guest(void **state)
 	/* its containers see the same, as files of the host's that are shared */
 	run(f, "c1", "\"run\"");
 	fake_agent_mounts(f->agent, text, sizeof text);
-	assert_string_equal(text, "/etc/resolv.conf /etc/hostname ");
+	assert_string_equal(text, "/etc/hosts /etc/resolv.conf /etc/hostname ");
 	_cleanup_buf_ struct buf b = BUF_INIT;
 	(void)snprintf(path, sizeof path, "%s/hostname", f->bundle);
 	assert_int_equal(file_read(AT_FDCWD, path, 100, &b), 0);

@@ -88,6 +88,7 @@ def d3_containers_share_the_machine_of_a_sandbox(t):
             host = f.read()
         check(len(seen) == 1 and host not in seen, "boot ids: %s, the host's %s" % (seen, host))
         equal(output(ctd, sandbox, "cat", "/etc/hostname"), "pod-d3\n", "/etc/hostname")
+        check("localhost" in output(ctd, sandbox, "cat", "/etc/hosts"), "/etc/hosts knows no localhost")
         equal(len(t.vmm_pids()), 1, "machines")
 
         second.kill()
