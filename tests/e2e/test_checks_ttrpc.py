@@ -123,6 +123,42 @@ def b_data_on_no_stream_is_refused(t, address, cid):
 
 
 @with_daemon
+def b_data_of_every_kind_on_no_stream_are_refused(t, address, cid):
+    client = ttrpc.Client(address)
+    answers(client, cid)
+    for flags, body in ((0, b""), (0, b"x"), (ttrpc.REMOTE_CLOSED, b"x"), (ttrpc.NO_DATA, b""),
+                        (ttrpc.REMOTE_CLOSED | ttrpc.NO_DATA, b""), (255, b"x" * 100000)):
+        for stream in (1, 1001, 0xFFFFFFFF):  # one that has ended, and some that never were
+            client.send_frame(stream, ttrpc.DATA, body, flags=flags)
+            refusal(client, stream, ttrpc.INVALID_ARGUMENT)
+    answers(client, cid)  # and no stream was used up
+
+
+@test(vm=True)
+def b_data_on_an_open_call_break_that_call_only(t):
+    cid = t.start("sh", "-c", "while ! [ -e /end ]; do sleep 0.05; done; exit 3")
+    client = ttrpc.Client(t.shim_address(cid), timeout=60 * t.slow)
+    good = client.send(TASK, "Wait", ttrpc.encode((1, cid)))
+    for flags, body in ((0, b"x"), (ttrpc.REMOTE_CLOSED, b"payload"),
+                        (ttrpc.REMOTE_CLOSED | ttrpc.NO_DATA, b"")):
+        stream = client.send(TASK, "Wait", ttrpc.encode((1, cid)))
+        client.send_frame(stream, ttrpc.DATA, body, flags=flags)
+        refusal(client, stream, ttrpc.INVALID_ARGUMENT)
+        client.send_frame(stream, ttrpc.DATA, body, flags=flags)  # by now it is none
+        refusal(client, stream, ttrpc.INVALID_ARGUMENT)
+    code, _, reply = client.call("State", (1, cid))
+    equal((code, reply[4]), (ttrpc.OK, [peer.RUNNING]), "State of the container")
+    t.exec(cid, "touch", "/end").ok()
+    stream, code, message, reply = client.receive()
+    equal((stream, code, message, reply[1]), (good, ttrpc.OK, "", [3]), "the Wait that was left alone")
+    answers(client, cid)  # and nothing more came to those that were refused
+    client.close()
+    t.wait_status(cid, "STOPPED")
+    equal(t.delete(cid), 3, "exit code")
+    t.ctr("container", "rm", cid).ok()
+
+
+@with_daemon
 def b_metadata_and_unknown_fields_do_no_harm(t, address, cid):
     client = ttrpc.Client(address)
     pairs = [{"key": "containerd-namespace-ttrpc", "value": "ns"}, {"key": "traceparent", "value":

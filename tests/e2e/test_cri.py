@@ -95,6 +95,22 @@ def a_pod_of_three_containers_lives_twice(t):
 
 
 @test(timeout=90)
+def c7_statistics_are_listed(t):
+    pod = t.pods.run()
+    one, two = pod.start(*FOREVER), pod.start(*FOREVER)
+    for c in one, two:
+        stats = c.stats()
+        equal(stats.attributes.id, c.id, "ContainerStats' id")
+        check(stats.memory.working_set_bytes.value > 0, "no memory in use: %s" % stats)
+    listed = t.pods.client.call("ListContainerStats").stats
+    equal({s.attributes.id for s in listed}, {one.id, two.id}, "ListContainerStats")
+    for s in listed:
+        check(s.memory.working_set_bytes.value > 0, "no memory in the list: %s" % s)
+        check(s.cpu.usage_core_nano_seconds.value > 0, "no processor time in the list: %s" % s)
+    pod.remove()
+
+
+@test(timeout=90)
 def d1_the_containers_of_a_pod_share_one_machine(t):
     pod = t.pods.run()
     one, two = pod.start(*FOREVER), pod.start(*FOREVER)

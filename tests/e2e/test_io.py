@@ -154,6 +154,37 @@ def c10_an_exec_ends_though_its_child_keeps_stdout(t):
     t.remove(cid)
 
 
+@test(vm=True)
+def c10_a_wait_does_not_wait_for_output_to_end(t):
+    """What ctr adds on top is its own: it deletes the exec, and waits for its streams."""
+    with peer.Containerd(t, "1.6") as ctd:
+        box = ctd.run(*FOREVER)
+        one = box.exec("sh", "-c", "echo before; sleep 300 & exit 3", exec_id="e1")
+        start = time.monotonic()
+        one.start()
+        equal(one.wait().status, 3, "exit status")
+        check(time.monotonic() - start < 2 * t.slow, "Wait took %.1f s" % (time.monotonic() - start))
+        equal(one.state()["status"], peer.STOPPED, "State")
+        ctd.events.wait(box.id, "/tasks/exit")
+        equal(one.delete().status, 3, "exit status at Delete")
+        check(time.monotonic() - start < 20 * t.slow, "Delete took long")
+        equal(one.stdio.out(1), "before\n", "stdout")
+        equal(box.state()["status"], peer.RUNNING, "State of the container")
+        contains(in_box(box, "ps"), "sleep 300", "processes that the exec left")
+        box.kill()
+        box.wait()
+        box.delete()
+
+
+def in_box(box, *args):
+    one = box.exec(*args)
+    one.start()
+    equal(one.wait().status, 0, "exit status of " + args[0])
+    out = one.out()
+    one.delete()
+    return out
+
+
 @test
 def output_written_just_before_the_end_is_never_lost(t):
     cid = t.start(*FOREVER)
