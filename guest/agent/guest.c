@@ -25,9 +25,9 @@
 #define SEED_MAX 4096
 
 /* Sorted. early-wait: process.c; bulk-io: stream.h; list-processes: container.c; oom-first: oom.c;
- * port-forward: forward.h. */
-static const char *const features[] = {"bulk-io", "early-wait", "list-processes", "oom-first",
-				       AGENT_FORWARD_FEATURE};
+ * port-forward: forward.h; signal-all: process.c. */
+static const char *const features[] = {"bulk-io",   "early-wait",	   "list-processes",
+				       "oom-first", AGENT_FORWARD_FEATURE, "signal-all"};
 
 static size_t count(const char *const *v)
 {

@@ -312,10 +312,10 @@ void process_signal(void *ctx, struct rpc_call *call)
 			       q->signal);
 		return;
 	}
-	if (!q->exec_id[0] && q->signal == SIGKILL) {
+	if (!q->exec_id[0] && (q->signal == SIGKILL || q->all)) {
 		struct container *c = container_find(a, q->container_id, &e);
 		if (c)
-			container_kill_all(c, call, SIGKILL);
+			container_kill_all(c, call, (int)q->signal);
 		else
 			rpc_call_fail(call, &e);
 		return;

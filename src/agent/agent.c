@@ -197,6 +197,8 @@ static void note_features(struct agent *a, const Grpc__AgentDetails *d)
 			a->features.port_forward = true;
 		if (strcmp(d->extra_features[i], "oom-first") == 0)
 			a->features.oom_first = true;
+		if (strcmp(d->extra_features[i], "signal-all") == 0)
+			a->features.signal_all = true;
 	}
 }
 

@@ -50,6 +50,7 @@ struct agent_features {
 	bool early_wait;     /* WaitProcess may precede the end of the streams */
 	bool bulk_io;	     /* reads and writes of up to AGENT_BULK_BYTES */
 	bool list_processes; /* it has ListContainerProcesses */
+	bool signal_all;     /* SignalProcess takes `all` with every signal */
 	bool oom_first;	     /* a lack of memory is told before the end that it caused */
 	bool port_forward;   /* connects us to ports of the pod (rpc/forward.h) */
 	char version[64];

@@ -599,9 +599,10 @@ void runtime_kill(struct runtime *rt, const char *id, const char *exec_id, uint3
 	Grpc__SignalProcessRequest req = GRPC__SIGNAL_PROCESS_REQUEST__INIT;
 	req.container_id = p->container->res.id;
 	/* SIGKILL to init, whose exec id is empty, ends every process of the container; another
-	 * signal to all of them is one that init has to pass on. */
+	 * signal reaches all of them only through an agent that knows how. */
 	req.exec_id = p->exec_id;
 	req.signal = signum;
+	req.all = all && agent_features(sandbox_agent(rt->sandbox))->signal_all;
 	bool sure = signum == SIGKILL;
 	call_agent_within(sure ? SIGKILL_TIMEOUT_MS : 0, p, "SignalProcess", &req.base,
 			  sure		? finish_sigkill
@@ -688,10 +689,7 @@ void runtime_resize(struct runtime *rt, const char *id, const char *exec_id, uin
 	struct err e = ERR_INIT;
 	struct process *p = runtime_find_process(rt, id, exec_id, &e);
 
-	if (p && !p->terminal)
-		(void)err_status(&e, STATUS_FAILED_PRECONDITION,
-				 "process \"%s\" of container %s has no terminal", exec_id, id);
-	else if (p && (width > UINT16_MAX || height > UINT16_MAX))
+	if (p && (width > UINT16_MAX || height > UINT16_MAX))
 		(void)err_set(&e, -EINVAL, "terminal size %ux%u: at most %d are possible", width,
 			      height, UINT16_MAX);
 	if (e.errnum) {
@@ -700,8 +698,9 @@ void runtime_resize(struct runtime *rt, const char *id, const char *exec_id, uin
 	}
 	p->width = width;
 	p->height = height;
-	/* Before the start it is remembered; after the end there is nothing to resize. */
-	if (!is_alive(p) || rt->status != SANDBOX_UP)
+	/* Before the start it is remembered; after the end, or without a terminal, there is nothing
+	 * to resize, which containerd's own shim does not mind either. */
+	if (!p->terminal || !is_alive(p) || rt->status != SANDBOX_UP)
 		process_answer(p, done, arg);
 	else
 		send_resize(p, done, arg);

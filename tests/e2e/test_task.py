@@ -421,3 +421,20 @@ def a_wait_outlives_its_client(t):
     t.wait_status(cid, "STOPPED")
     equal(t.delete(cid), 6, "exit code")
     t.ctr("container", "rm", cid).ok()
+
+
+@test
+def a_signal_to_all_reaches_every_process(t):
+    loop = "while :; do sleep 0.1; done"
+    cid = t.start("sh", "-c", "trap 'echo init >>/seen' USR1; (trap 'echo child >>/seen' USR1; %s) & "
+                  "touch /ready; %s" % (loop, loop))
+    wait_until(lambda: t.exec(cid, "test", "-e", "/ready").code == 0, 20 * t.slow, "it is ready")
+    time.sleep(1)  # for the child to set its trap
+
+    def seen():
+        return set(t.exec(cid, "cat", "/seen").out.split())
+    t.ctr("task", "kill", "-s", "USR1", cid).ok()
+    wait_until(lambda: seen() == {"init"}, 20 * t.slow, "init has the signal")
+    t.ctr("task", "kill", "--all", "-s", "USR1", cid).ok()
+    wait_until(lambda: seen() == {"init", "child"}, 20 * t.slow, "the child has the signal, too")
+    t.remove(cid)
