@@ -20,7 +20,7 @@
 #define JOURNAL_BYTES_MAX (16u << 20)
 #define JOURNAL_HEADER "journal 1\n"
 #define COMPACT_BYTES (32u << 10)
-#define KILL_WAIT_MS 2000
+#define KILL_WAIT_MS 1500
 #define LOCK_WAIT_MS 4000 /* somewhat longer than a replay takes */
 #define LOCK_STEP_MS 10
 

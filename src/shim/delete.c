@@ -25,10 +25,10 @@
 
 #define EXIT_STATUS_KILLED 137
 
-/* containerd gives `delete` 5 s, of which undoing what is left takes up to 2. */
-#define START_MS 1000	  /* for a `start` that is under way */
+/* containerd gives `delete` 5 s, of which undoing what is left takes up to 1.5. */
+#define START_MS 700	  /* for a `start` that is under way */
 #define SHIM_EXIT_MS 1200 /* for a shim that is ending by itself */
-#define SHIM_KILL_MS 500
+#define SHIM_KILL_MS 300
 #define LOCK_STEP_MS 10
 
 /* Whether a pid is the shim of this id and namespace: its command line holds both. */
