@@ -2,6 +2,7 @@
 /* The publisher against a containerd that takes events, goes away, and comes back. */
 #include "service/events.h"
 
+#include "base/log.h"
 #include "rpc/listen.h"
 #include "rpc/rpc.h"
 
@@ -20,6 +21,7 @@ static char dir[] = "/tmp/test-events.XXXXXX", path[64];
 static char seen[1 << 17];
 static unsigned taken, wanted;
 static int refuse_with;
+static char told[256]; /* what the log says to everybody */
 
 struct fixture {
 	struct loop *loop;
@@ -69,10 +71,20 @@ static void listen_again(struct fixture *f)
 	assert_int_equal(rpc_server_listen(f->server, fd), 0);
 }
 
+static void on_log(void *ctx, enum log_level level, const char *msg)
+{
+	size_t n = strlen(told);
+	(void)snprintf(told + n, sizeof told - n, "%s;", msg);
+}
+
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof *f);
 	*state = f;
+	told[0] = '\0';
+	log_reset();
+	log_set_level(LOG_INFO);
+	log_add_sink(on_log, NULL);
 	seen[0] = '\0';
 	taken = wanted = 0;
 	refuse_with = 0;
@@ -110,6 +122,7 @@ static void order_is_kept(void **state)
 	wanted = 3;
 	loop_run(f->loop);
 	assert_string_equal(seen, SEEN("/a") SEEN("/b") SEEN("/c"));
+	assert_string_equal(told, "");
 }
 
 static void what_nobody_took_is_sent_when_containerd_is_back(void **state)
@@ -120,6 +133,7 @@ static void what_nobody_took_is_sent_when_containerd_is_back(void **state)
 	listen_again(f);
 	wanted = 2;
 	loop_run(f->loop);
+	assert_string_equal(told, "containerd takes events again: /a is told;");
 	rpc_server_free(f->server);
 	publish(f, "/c"); /* the connection is broken, or about to be */
 	listen_again(f);
