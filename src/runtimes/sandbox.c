@@ -29,7 +29,8 @@ struct sandbox {
 	struct sandbox_params params;
 	char *id, *config_file, *config_body;
 	char dir[300], run_dir[320];
-	int netns_fd; /* or -EBADF */
+	int netns_fd;	   /* or -EBADF */
+	bool netns_is_new; /* made for this pod, and without a name */
 
 	struct kata_config *config;
 	struct journal *journal;
@@ -235,21 +236,16 @@ static int load_config(struct sandbox *s, const struct oci_spec *spec, struct er
 	return 0;
 }
 
-static const char *netns_path(const struct oci_spec *spec)
-{
-	for (size_t i = 0; i < spec->n_namespaces; i++)
-		if (spec->namespaces[i].type == OCI_NS_NETWORK)
-			return spec->namespaces[i].path;
-	return NULL;
-}
-
 static int open_netns(struct sandbox *s, const struct oci_spec *spec, struct err *e)
 {
-	const char *path = netns_path(spec);
+	const struct oci_namespace *n = oci_spec_namespace(spec, OCI_NS_NETWORK);
 
-	if (!path || s->config->runtime.disable_new_netns)
+	if (!n || s->config->runtime.disable_new_netns)
 		return 0;
-	int fd = netns_open(path, e);
+	/* One without a path is the pod's own and has no name: whoever connects it, like Docker,
+	 * finds it by the VMM's pid, and it vanishes with the pod. */
+	s->netns_is_new = !n->path || !n->path[0];
+	int fd = s->netns_is_new ? netns_new(e) : netns_open(n->path, e);
 	if (fd < 0)
 		return err_wrap(e, fd, "linux.namespaces");
 	s->netns_fd = fd;
@@ -456,7 +452,8 @@ static void start_forward(struct sandbox *s)
 	};
 	struct err e = ERR_INIT;
 
-	if (s->netns_fd < 0 || !agent_features(s->agent)->port_forward)
+	/* nobody forwards from a namespace that has no name */
+	if (s->netns_fd < 0 || s->netns_is_new || !agent_features(s->agent)->port_forward)
 		return;
 	int r = port_forward_new(&p, &s->forward, &e);
 	if (r < 0)

@@ -65,8 +65,9 @@ struct journal *sandbox_journal(struct sandbox *s);
 struct share_fs *sandbox_share(struct sandbox *s); /* NULL with shared_fs = "none" */
 const struct kata_config *sandbox_config(const struct sandbox *s);
 /**
- * The pod's network namespace, in which the VMM runs; borrowed, until shutdown. -1: there is none,
- * because the first container's spec names none or disable_new_netns is set.
+ * The pod's network namespace, in which the VMM runs; borrowed, until shutdown. A new one, if the
+ * first container's spec has one without a path. -1: there is none, because the spec has none or
+ * disable_new_netns is set.
  */
 int sandbox_netns_fd(const struct sandbox *s);
 /** For state.json: all but the status. Valid once booted; the strings are the sandbox's. */

@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/nsfs.h>
+#include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #define OWN_NETNS "/proc/thread-self/ns/net"
@@ -18,6 +20,38 @@ int netns_open(const char *path, struct err *e)
 	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET)
 		return err_set(e, -EINVAL, "%s is not a network namespace", path);
 	return TAKE_FD(fd);
+}
+
+static int set_lo_up(struct err *e)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &lo) < 0)
+		return err_errno(e, -errno, "set lo up in a new network namespace");
+	return 0;
+}
+
+static int unshare_netns(struct err *e)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "make a network namespace");
+	_cleanup_close_ int fd = netns_open(OWN_NETNS, e);
+	if (fd < 0)
+		return fd;
+	int r = set_lo_up(e);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int netns_new(struct err *e)
+{
+	_cleanup_close_ int back = open(OWN_NETNS, O_RDONLY | O_CLOEXEC);
+	if (back < 0)
+		return err_errno(e, -errno, "open %s", OWN_NETNS);
+	_cleanup_close_ int fd = unshare_netns(e);
+	if (setns(back, CLONE_NEWNET) < 0)
+		return err_errno(e, -errno, "leave the new network namespace");
+	return fd < 0 ? fd : TAKE_FD(fd);
 }
 
 static bool is_at(int fd, const char *path, bool in_doubt)

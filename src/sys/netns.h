@@ -12,6 +12,12 @@
  */
 int netns_open(const char *path, struct err *e);
 
+/**
+ * Makes a network namespace that nothing but the returned descriptor holds; its lo is up. On the
+ * calling thread, which is back in its own afterwards (or the call has failed): for a worker.
+ */
+int netns_new(struct err *e);
+
 /** Whether the calling thread itself is in the namespace; true also where that cannot be told. */
 bool netns_is_current(int fd);
 

@@ -79,7 +79,7 @@ HOOK = """cat >%(dir)s/%(name)s.json
 pid=$(sed 's/.*"pid": *\\([0-9]*\\).*/\\1/' %(dir)s/%(name)s.json)
 for word; do echo "$word"; done >%(dir)s/%(name)s.args
 readlink "/proc/$pid/exe" >%(dir)s/%(name)s.exe
-test -e "/proc/$pid/ns/net"
+readlink "/proc/$pid/ns/net" >%(dir)s/%(name)s.netns
 """
 
 
@@ -111,3 +111,7 @@ def d12_dockers_hook_runs_on_the_host_with_the_machines_pid(t):
         equal(read(".args").split(), ["-exec-root=/var/run/docker", *ids], "arguments of " + name)
         if t.vm:
             contains(read(".exe"), "qemu-system", "the program of the state's pid")
+        # what the hook connects is the pod's, and never the host's
+        contains(read(".netns"), "net:[", "the namespace of the state's pid")
+        check(read(".netns").strip() != os.readlink("/proc/self/ns/net"),
+              "the state's pid is in the host's network namespace")
