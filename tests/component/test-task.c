@@ -627,10 +627,10 @@ static void a_hook_of_the_container_has_the_pods_network(void **state)
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		bool ok = unshare(CLONE_NEWNET) == 0 && write(ready[1], "", 1) == 1;
-		for (; ok;)
+		if (unshare(CLONE_NEWNET) < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
 			(void)pause();
-		_exit(1);
 	}
 	assert_int_equal(read(ready[0], path, 1), 1);
 	(void)close(ready[0]);

@@ -551,8 +551,10 @@ static void on_get_oom(void *ctx, struct rpc_call *call)
 		rpc_call_failf(f->oom, STATUS_UNAVAILABLE, "asked anew");
 	f->oom = call;
 	if (f->oom_untold[0]) {
-		tell_oom(f, f->oom_untold);
+		char id[sizeof f->oom_untold];
+		memcpy(id, f->oom_untold, sizeof id);
 		f->oom_untold[0] = '\0';
+		tell_oom(f, id);
 	}
 }
 
