@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 from lib import websocket
-from lib.suite import check, fail, short, wait_until
+from lib.suite import Failed, check, fail, short, wait_until
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # children only ever exec
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -36,7 +36,7 @@ LOG_LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)
                       rb"(stdout|stderr) ([FP](?::\S*)?) (.*)", re.S)
 
 
-class Error(Exception):
+class Error(Failed):
     """A call that containerd refused."""
 
     def __init__(self, method, code, details):
@@ -58,7 +58,9 @@ class Client:
 
     def __init__(self, address, directory, slow=1):
         self.pb, self.slow = messages(directory), slow
-        self.channel = grpc.insecure_channel("unix://" + address)
+        # after containerd has been away, look for it soon
+        self.channel = grpc.insecure_channel("unix://" + address, options=[
+            ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)])
         self.note = lambda text: None
 
     def call(self, method, seconds=60, **fields):
@@ -261,6 +263,14 @@ class Pods:
         except Error as e:
             return e.details
         return fail("the pod was made")
+
+    def ready(self):
+        """Whether pods can be run: False if nobody answers, too."""
+        try:
+            conditions = self.client.call("Status", seconds=5).status.conditions
+        except Error:
+            return False
+        return all(c.status for c in conditions if c.type in ("RuntimeReady", "NetworkReady"))
 
     def list(self):
         return self.client.call("ListPodSandbox").items
