@@ -13,7 +13,7 @@
 #define SINKS_MAX 4
 
 static struct {
-	enum log_level level;
+	_Atomic(enum log_level) level; /* set on a worker, read everywhere */
 	char sandbox[128];
 	unsigned n_sinks;
 	struct {
