@@ -538,6 +538,12 @@ void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg
 		begin_shutdown(rt);
 }
 
+bool runtime_is_unused(const struct runtime *rt)
+{
+	return rt->status == SANDBOX_NONE && !rt->pod && rt->n_containers == 0 &&
+	       rt->in_flight == 0 && !rt->shutdown;
+}
+
 void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg)
 {
 	if (rt->pod || rt->n_containers > 0) /* a sandbox by itself ends when it is asked to */

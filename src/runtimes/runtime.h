@@ -138,6 +138,8 @@ int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struc
  * Shutdown. As runtime_shutdown(), if there are no containers; else r = 1.
  */
 void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg);
+/** Whether nothing was ever made here, or nothing is left of it, and nothing is under way. */
+bool runtime_is_unused(const struct runtime *rt);
 /**
  * Takes the pod down and calls @done with r = 0; with containers left and not @now, does nothing
  * and calls it with r = 1. Waits for work in flight. No request is taken afterwards.

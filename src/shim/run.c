@@ -33,6 +33,9 @@
 /* What is still to be sent at the end. Together less than `delete` waits before it kills. */
 #define EVENTS_FLUSH_MS 800
 #define REPLIES_FLUSH_MS 200
+/* containerd asks for a container as soon as it has our address. If it is killed in between, its
+ * successor finds a shim without a task, which it may keep for ever. */
+#define UNUSED_MS 60000
 
 struct shim {
 	struct loop *loop;
@@ -43,6 +46,7 @@ struct shim {
 	struct task_service task;
 	struct stdio_streams *streams;
 	struct streaming_service streaming;
+	struct loop_timer *unused;
 	struct loop_io *ready; /* until `start` has told our address */
 	int ready_fd;
 	struct sandbox_service sandbox;
@@ -201,6 +205,31 @@ static void on_shutdown(void *arg)
 	events_flush(s->events, EVENTS_FLUSH_MS, on_flushed, s);
 }
 
+static void on_abandoned(void *arg, int r, const struct task_state *state, const struct err *e)
+{
+	if (r == 0)
+		on_shutdown(arg);
+}
+
+static void on_unused(void *arg)
+{
+	struct shim *s = arg;
+
+	if (!runtime_is_unused(s->runtime))
+		return;
+	log_warn("nobody has asked for a container within %d s: this shim ends", UNUSED_MS / 1000);
+	runtime_abandon(s->runtime, on_abandoned, s);
+}
+
+/* A shim that is never used ends by itself. */
+static int watch_use(struct shim *s)
+{
+	int r = loop_timer_new(s->loop, on_unused, s, &s->unused);
+	if (r == 0)
+		loop_timer_start(s->unused, UNUSED_MS);
+	return r;
+}
+
 static int build(struct shim *s, const struct cli *c, int listen_fd, const char *socket_path,
 		 struct err *e)
 {
@@ -241,12 +270,15 @@ static int build(struct shim *s, const struct cli *c, int listen_fd, const char 
 		r = rpc_server_listen(s->server, listen_fd);
 	if (r == 0)
 		r = watch_start(s);
+	if (r == 0)
+		r = watch_use(s);
 	return r < 0 ? err_errno(e, r, "start the service") : 0;
 }
 
 static void destroy(struct shim *s)
 {
 	loop_io_free(s->ready);
+	loop_timer_free(s->unused);
 	worker_pool_free(s->workers);
 	rpc_server_free(s->server);
 	events_free(s->events);

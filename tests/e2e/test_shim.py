@@ -71,3 +71,15 @@ def the_log_names_the_sandbox(t):
     cid = t.id()
     t.run("true", cid=cid).ok()
     contains(t.node.log_from(offset), cid, "containerd's log")
+
+
+@test(vm=True, timeout=150)
+def a_shim_that_nobody_uses_ends(t):
+    """A containerd that was killed between `start` and Create may never ask for anything."""
+    cid, bundle = t.id(), directory(t, "b")
+    address = start(t, bundle, cid).ok().out.strip()
+    client = ttrpc.Client(address)  # a containerd that is back connects, and knows of no task
+    wait_until(lambda: not daemons(), 60 + 20 * t.slow, "the daemon has ended", 1)
+    check(not os.path.exists(address.removeprefix("unix://")), "the socket is still there")
+    client.close()
+    delete(t, cid, bundle).ok()
