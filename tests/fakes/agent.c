@@ -151,6 +151,15 @@ static void reply_flood(struct fake_process *p)
 	free(data);
 }
 
+/* As much as was asked for: a reply has its limit. */
+static void reply_out(struct fake_process *p)
+{
+	const Grpc__ReadStreamRequest *req = (const void *)rpc_call_request(p->read_out);
+	size_t n = p->out.len < req->len ? p->out.len : req->len;
+	reply_data(TAKE_PTR(p->read_out), p->out.data, n);
+	buf_consume(&p->out, n);
+}
+
 /* Answers what can be answered by now. */
 static void progress(struct fake_agent *f, struct fake_process *p)
 {
@@ -158,10 +167,8 @@ static void progress(struct fake_agent *f, struct fake_process *p)
 		reply_flood(p);
 		p->ended = p->flooded == p->flood;
 	}
-	if (p->read_out && p->out.len > 0) {
-		reply_data(TAKE_PTR(p->read_out), p->out.data, p->out.len);
-		buf_clear(&p->out);
-	}
+	if (p->read_out && p->out.len > 0)
+		reply_out(p);
 	if (!p->ended)
 		return;
 	if (p->read_out && !p->hold)
