@@ -90,6 +90,9 @@ int rpc_server_add(struct rpc_server *s, const struct rpc_service *service);
 int rpc_server_listen(struct rpc_server *s, int fd);
 /** Serves one connected socket; consumes @fd on success. */
 int rpc_server_serve(struct rpc_server *s, int fd);
+/** @fn runs on the loop thread whenever the last connection has gone, but not for the end of the
+ * server itself. It may not free the server. */
+void rpc_server_on_idle(struct rpc_server *s, void (*fn)(void *arg), void *arg);
 /** Stops accepting; open connections go on. */
 void rpc_server_stop_listening(struct rpc_server *s);
 /**

@@ -26,9 +26,12 @@ void server_conn_close(struct server_conn *sc)
 	rpc_streams_lost(&sc->streams, STATUS_UNAVAILABLE, "the peer closed the connection");
 	rpc_conn_close(&sc->conn);
 	loop_timer_free(sc->timer);
+	struct rpc_server *s = sc->server;
 	list_del(&sc->link);
-	sc->server->n_conns--;
+	s->n_conns--;
 	free(sc);
+	if (s->n_conns == 0 && s->on_idle)
+		s->on_idle(s->on_idle_arg);
 }
 
 /* Once the peer said all it has to say, the last reply ends the connection. */

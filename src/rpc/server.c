@@ -93,6 +93,12 @@ const ProtobufCMethodDescriptor *rpc_service_method(const struct rpc_service *se
 	return NULL;
 }
 
+void rpc_server_on_idle(struct rpc_server *s, void (*fn)(void *arg), void *arg)
+{
+	s->on_idle = fn;
+	s->on_idle_arg = arg;
+}
+
 int rpc_server_add(struct rpc_server *s, const struct rpc_service *service)
 {
 	struct rpc_slice name = {(const uint8_t *)service->name, strlen(service->name)};
@@ -276,6 +282,7 @@ void rpc_server_free(struct rpc_server *s)
 {
 	if (!s)
 		return;
+	s->on_idle = NULL;
 	rpc_server_stop_listening(s);
 	while (!list_empty(&s->conns))
 		server_conn_close(list_first(&s->conns, struct server_conn, link));

@@ -40,6 +40,8 @@ struct rpc_server {
 	struct list listeners;
 	struct list conns;
 	size_t n_conns;
+	void (*on_idle)(void *arg); /* or NULL */
+	void *on_idle_arg;
 
 	pthread_mutex_t lock; /* guards what follows; taken alone */
 	struct rpc_wake wake;

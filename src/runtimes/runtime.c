@@ -538,6 +538,12 @@ void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg
 		begin_shutdown(rt);
 }
 
+bool runtime_is_deserted(const struct runtime *rt)
+{
+	return (rt->status == SANDBOX_UP || rt->status == SANDBOX_DEAD) && !rt->pod &&
+	       rt->n_containers == 0 && !rt->shutdown;
+}
+
 bool runtime_is_unused(const struct runtime *rt)
 {
 	return rt->status == SANDBOX_NONE && !rt->pod && rt->n_containers == 0 &&

@@ -138,6 +138,8 @@ int runtime_state(struct runtime *rt, const char *id, const char *exec_id, struc
  * Shutdown. As runtime_shutdown(), if there are no containers; else r = 1.
  */
 void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg);
+/** Whether there is a machine, but no container, and no client that asked for a sandbox. */
+bool runtime_is_deserted(const struct runtime *rt);
 /** Whether nothing was ever made here, or nothing is left of it, and nothing is under way. */
 bool runtime_is_unused(const struct runtime *rt);
 /**

@@ -221,9 +221,21 @@ static void on_unused(void *arg)
 	runtime_abandon(s->runtime, on_abandoned, s);
 }
 
-/* A shim that is never used ends by itself. */
+/* Whoever deleted the last container would have called Shutdown next. */
+static void on_idle(void *arg)
+{
+	struct shim *s = arg;
+
+	if (!runtime_is_deserted(s->runtime))
+		return;
+	log_warn("the pod has no container any more, and nobody is connected: this shim ends");
+	runtime_abandon(s->runtime, on_abandoned, s);
+}
+
+/* A shim that is never used, or not any more, ends by itself. */
 static int watch_use(struct shim *s)
 {
+	rpc_server_on_idle(s->server, on_idle, s);
 	int r = loop_timer_new(s->loop, on_unused, s, &s->unused);
 	if (r == 0)
 		loop_timer_start(s->unused, UNUSED_MS);

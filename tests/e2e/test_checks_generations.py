@@ -102,11 +102,12 @@ def a6_an_exec_and_its_streams(t, generation):
     with peer.Containerd(t, generation) as ctd:
         box = ctd.run("sh", "-c", "cat; while ! [ -e /end ]; do sleep 0.05; done",
                       stdin=b"over\n")
-        one = box.exec("sh", "-c", "cat; echo err >&2; : >/end; exit 5", stdin=b"in\n")
+        one = box.exec("sh", "-c", "cat; echo err >&2; exit 5", stdin=b"in\n")
         one.start()
         equal(one.wait().status, 5, "exit status")
         equal((one.out(), one.err()), ("in\n", "err\n"), "stdout, stderr")
         equal(one.delete().status, 5, "the exit status that Delete gives")
+        box.exec("touch", "/end").start()
         equal(box.wait().status, 0, "exit status of the container, whose stdin ended")
         equal(box.out(), "over\n", "stdout of the container")
         deleted(t, box, 0)

@@ -82,6 +82,8 @@ def d6_the_shim_dies(t):
     t.ctr("task", "rm", "-f", cid)
     t.ctr("container", "rm", cid).ok()
     t.forget_fifos()
+    # a shim that was ending when containerd came back is gone for containerd once it has ended
+    wait_until(lambda: not os.path.exists(t.bundle(cid)), 20 * t.slow, "the bundle is gone")
     equal(t.run("echo", "again", cid=cid).ok().out, "again\n", "stdout of the name's next container")
 
 

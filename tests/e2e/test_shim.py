@@ -83,3 +83,23 @@ def a_shim_that_nobody_uses_ends(t):
     check(not os.path.exists(address.removeprefix("unix://")), "the socket is still there")
     client.close()
     delete(t, cid, bundle).ok()
+
+
+@test(vm=True)
+def a_pod_that_nobody_knows_of_ends(t):
+    """containerd was killed after it had a container deleted, and before it could call Shutdown."""
+    cid = t.start("true")
+    t.wait_status(cid, "STOPPED")
+    address = t.shim_address(cid)
+    t.node.daemon.kill()
+    t.node.daemon.wait()
+    client = ttrpc.Client(address)
+    code, message, _ = client.call("Delete", (1, cid))
+    equal((code, message), (ttrpc.OK, ""), "Delete")
+    equal(len(daemons()), 1, "daemons while somebody is connected")
+    client.close()
+    wait_until(lambda: not daemons() and not t.vmm_pids(), 20 * t.slow, "the daemon has ended")
+    t.node.start()
+    wait_until(lambda: cid not in t.ctr("task", "ls", "-q").ok().out, 20 * t.slow, "the task is gone")
+    t.ctr("container", "rm", cid).ok()
+    t.forget_fifos()
