@@ -353,6 +353,8 @@ class Bench:
         """Pods as kubelet makes them: see lib/cri.py."""
         if not self._pods:
             self._pods = cri.Pods(self, self.node.cri(self.slow))
+            # a test before this one may have restarted containerd: the connection is old then
+            wait_until(self._pods.ready, 30 * self.slow, "CRI is ready", 0.2)
         return self._pods
 
     # -- commands
