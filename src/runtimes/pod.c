@@ -9,6 +9,7 @@
  */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "runtimes/internal.h"
 #include "runtimes/watch.h"
 
@@ -143,11 +144,6 @@ static void end(struct pod *p, uint32_t exit_status)
 /* ---- Create ------------------------------------------------------------------------------------
  */
 
-static bool is_text(const char *s)
-{
-	return s && s[0];
-}
-
 static struct pod *pod_new(struct runtime *rt, const struct pod_create *c)
 {
 	struct pod *p = calloc(1, sizeof *p);
@@ -156,10 +152,10 @@ static struct pod *pod_new(struct runtime *rt, const struct pod_create *c)
 	p->rt = rt;
 	list_init(&p->waiters);
 	list_init(&p->stoppers);
-	p->config_file = is_text(c->config_file) ? strdup(c->config_file) : NULL;
-	p->config_body = is_text(c->config_body) ? strdup(c->config_body) : NULL;
-	if ((is_text(c->config_file) && !p->config_file) ||
-	    (is_text(c->config_body) && !p->config_body)) {
+	p->config_file = text_is_given(c->config_file) ? strdup(c->config_file) : NULL;
+	p->config_body = text_is_given(c->config_body) ? strdup(c->config_body) : NULL;
+	if ((text_is_given(c->config_file) && !p->config_file) ||
+	    (text_is_given(c->config_body) && !p->config_body)) {
 		pod_free(p);
 		return NULL;
 	}

@@ -3,6 +3,7 @@
 #include "runtimes/runtime.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "runtimes/internal.h"
 #include "runtimes/watch.h"
 
@@ -298,15 +299,10 @@ static void create_done(void *arg)
 
 static void on_sandbox_dead(void *arg, const char *reason);
 
-static bool is_given(const char *text)
-{
-	return text && text[0];
-}
-
 int runtime_make_sandbox(struct runtime *rt, const char *config_file, const char *config_body,
 			 struct err *e)
 {
-	bool told = is_given(config_file) || is_given(config_body);
+	bool told = text_is_given(config_file) || text_is_given(config_body);
 	const struct sandbox_params p = {
 		.loop = rt->params.loop,
 		.workers = rt->params.workers,
@@ -538,21 +534,26 @@ void runtime_shutdown(struct runtime *rt, bool now, task_done_fn done, void *arg
 		begin_shutdown(rt);
 }
 
+/* A sandbox by itself needs no container: it ends when it is asked to. */
+static bool is_empty(const struct runtime *rt)
+{
+	return !rt->pod && rt->n_containers == 0;
+}
+
 bool runtime_is_deserted(const struct runtime *rt)
 {
-	return (rt->status == SANDBOX_UP || rt->status == SANDBOX_DEAD) && !rt->pod &&
-	       rt->n_containers == 0 && !rt->shutdown;
+	return is_empty(rt) && (rt->status == SANDBOX_UP || rt->status == SANDBOX_DEAD) &&
+	       !rt->shutdown;
 }
 
 bool runtime_is_unused(const struct runtime *rt)
 {
-	return rt->status == SANDBOX_NONE && !rt->pod && rt->n_containers == 0 &&
-	       rt->in_flight == 0 && !rt->shutdown;
+	return is_empty(rt) && rt->status == SANDBOX_NONE && rt->in_flight == 0 && !rt->shutdown;
 }
 
 void runtime_abandon(struct runtime *rt, task_done_fn done, void *arg)
 {
-	if (rt->pod || rt->n_containers > 0) /* a sandbox by itself ends when it is asked to */
+	if (!is_empty(rt))
 		done(arg, 1, NULL, NULL);
 	else
 		runtime_shutdown(rt, false, done, arg);

@@ -2,6 +2,7 @@
 #include "service/sandbox-options.h"
 
 #include "base/buf.h"
+#include "base/text.h"
 #include "fmt/json.h"
 #include "oci/arena.h"
 #include "rpc/any.h"
@@ -23,11 +24,6 @@ static int oom(struct err *e)
 	return err_set(e, -ENOMEM, "out of memory");
 }
 
-static bool is_given(const char *s)
-{
-	return s && s[0];
-}
-
 /* ---- Annotations -------------------------------------------------------------------------------
  */
 
@@ -40,7 +36,7 @@ static int annotate_cri(struct oci_spec *s, const char *name, const char *value,
 {
 	char key[96];
 	(void)snprintf(key, sizeof key, CRI_ANNOTATION "%s", name);
-	return is_given(value) ? annotate(s, key, value, e) : 0;
+	return text_is_given(value) ? annotate(s, key, value, e) : 0;
 }
 
 static int annotate_number(struct oci_spec *s, const char *name, int64_t value, struct err *e)
@@ -81,7 +77,7 @@ static int annotate_resources(struct oci_spec *s, const CRI(LinuxContainerResour
 
 static int set_hostname(struct oci_spec *s, const char *name, struct err *e)
 {
-	if (!is_given(name))
+	if (!text_is_given(name))
 		return 0;
 	size_t n = strlen(name);
 	if (n > HOST_NAME_MAX || strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -96,7 +92,7 @@ static int set_hostname(struct oci_spec *s, const char *name, struct err *e)
 
 static int set_netns(struct oci_spec *s, const char *path, struct err *e)
 {
-	if (!is_given(path))
+	if (!text_is_given(path))
 		return 0;
 	if (path[0] != '/')
 		return err_set(e, -EINVAL, "netns_path \"%.200s\": must be an absolute path", path);
@@ -112,7 +108,7 @@ static int set_netns(struct oci_spec *s, const char *path, struct err *e)
 /* As containerd names the cgroup of a pod's own container below the pod's. */
 static int set_cgroup(struct oci_spec *s, const char *parent, const char *id, struct err *e)
 {
-	if (!is_given(parent))
+	if (!text_is_given(parent))
 		return 0;
 	size_t n = strlen(parent), suffix = strlen(".slice");
 	bool systemd = n > suffix && strcmp(parent + n - suffix, ".slice") == 0;
@@ -240,7 +236,7 @@ static int read_pod_config(struct sandbox_options *o, const CRI(PodSandboxConfig
 static int read_runtime_options(struct sandbox_options *o, const Runtimeoptions__V1__Options *r,
 				struct err *e)
 {
-	if (is_given(r->config_path) && !(o->config_file = strdup(r->config_path)))
+	if (text_is_given(r->config_path) && !(o->config_file = strdup(r->config_path)))
 		return oom(e);
 	if (r->config_body.len &&
 	    !(o->config_body = strndup((const char *)r->config_body.data, r->config_body.len)))
@@ -253,7 +249,7 @@ static int read_any(struct sandbox_options *o, const REQUEST *req, struct err *e
 	const Google__Protobuf__Any *any = req->options;
 	int r = 0;
 
-	if (!any || !is_given(any->type_url) || rpc_any_is(any, "google.protobuf.Empty"))
+	if (!any || !text_is_given(any->type_url) || rpc_any_is(any, "google.protobuf.Empty"))
 		return 0;
 	bool pod = rpc_any_is(any, runtime__v1__pod_sandbox_config__descriptor.name);
 	if (!pod && !rpc_any_is(any, runtimeoptions__v1__options__descriptor.name))

@@ -75,6 +75,20 @@ static const char *pack(const ProtobufCMessage *m, struct buf *ret)
 	((items) = oci_arena_array((arena), (n), sizeof *(items)), \
 	 (list) = oci_arena_array((arena), (n), sizeof *(list)), (items) && (list))
 
+/* Both versions tell a link's statistics in the same words. */
+#define COPY_NETWORK(to, from)                         \
+	do {                                           \
+		(to)->name = (from)->name;             \
+		(to)->rx_bytes = (from)->rx_bytes;     \
+		(to)->rx_packets = (from)->rx_packets; \
+		(to)->rx_errors = (from)->rx_errors;   \
+		(to)->rx_dropped = (from)->rx_dropped; \
+		(to)->tx_bytes = (from)->tx_bytes;     \
+		(to)->tx_packets = (from)->tx_packets; \
+		(to)->tx_errors = (from)->tx_errors;   \
+		(to)->tx_dropped = (from)->tx_dropped; \
+	} while (0)
+
 /* ---- Version 1 ------------------------------------------------------------------------------- */
 
 #define V1(name) Io__Containerd__Cgroups__V1__##name
@@ -198,17 +212,8 @@ static int v1_network(V1(Metrics) * m, const Grpc__StatsContainerResponse *r, st
 	if (!MAKE_LIST(a, r->n_network_stats, v, list))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->n_network_stats; i++) {
-		const Grpc__NetworkStats *n = r->network_stats[i];
 		v[i] = (V1(NetworkStat))IO__CONTAINERD__CGROUPS__V1__NETWORK_STAT__INIT;
-		v[i].name = n->name;
-		v[i].rx_bytes = n->rx_bytes;
-		v[i].rx_packets = n->rx_packets;
-		v[i].rx_errors = n->rx_errors;
-		v[i].rx_dropped = n->rx_dropped;
-		v[i].tx_bytes = n->tx_bytes;
-		v[i].tx_packets = n->tx_packets;
-		v[i].tx_errors = n->tx_errors;
-		v[i].tx_dropped = n->tx_dropped;
+		COPY_NETWORK(&v[i], r->network_stats[i]);
 		list[i] = &v[i];
 	}
 	m->network = list;
@@ -372,17 +377,8 @@ static int v2_network(V2(Metrics) * m, const Grpc__StatsContainerResponse *r, st
 	if (!MAKE_LIST(a, r->n_network_stats, v, list))
 		return -ENOMEM;
 	for (size_t i = 0; i < r->n_network_stats; i++) {
-		const Grpc__NetworkStats *n = r->network_stats[i];
 		v[i] = (V2(NetworkStat))IO__CONTAINERD__CGROUPS__V2__NETWORK_STAT__INIT;
-		v[i].name = n->name;
-		v[i].rx_bytes = n->rx_bytes;
-		v[i].rx_packets = n->rx_packets;
-		v[i].rx_errors = n->rx_errors;
-		v[i].rx_dropped = n->rx_dropped;
-		v[i].tx_bytes = n->tx_bytes;
-		v[i].tx_packets = n->tx_packets;
-		v[i].tx_errors = n->tx_errors;
-		v[i].tx_dropped = n->tx_dropped;
+		COPY_NETWORK(&v[i], r->network_stats[i]);
 		list[i] = &v[i];
 	}
 	m->network = list;

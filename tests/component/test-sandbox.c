@@ -13,6 +13,7 @@
 #include "runtimes/sandbox.h"
 #include "service/sandbox.h"
 #include "service/task.h"
+#include "tests/component/service-client.h"
 #include "tests/fakes/agent.h"
 
 #include "proto/cgroups_v1.pb-c.h"
@@ -168,16 +169,7 @@ static int call_by(struct fixture *f, struct rpc_client *client,
 		.message = message,
 		.timeout_ms = 30000,
 	};
-	ProtobufCMessage *response = NULL;
-	f->e = ERR_INIT;
-	int r = rpc_client_call(client, &req, &response, &f->e);
-	if (r == 0 && ret_response)
-		*(ProtobufCMessage **)ret_response = response;
-	else if (r == 0)
-		protobuf_c_message_free_unpacked(response, NULL);
-	if (r < 0 && getenv("TEST_CALLS"))
-		(void)fprintf(stderr, "%s: %s\n", method, f->e.text);
-	return r == 0 ? 0 : -f->e.status;
+	return service_call(client, &req, ret_response, &f->e);
 }
 
 static int call(struct fixture *f, const char *method, const void *message, void *ret_response)
@@ -209,24 +201,12 @@ static int shut_down(struct fixture *f)
 	return call_with_id(f, "ShutdownSandbox", f->sid);
 }
 
-static void assert_gone(const struct fixture *f)
-{
-	char path[256];
-	(void)snprintf(path, sizeof path, "%s/%s", SANDBOX_RUN_DIR, f->sid);
-	assert_int_equal(access(path, F_OK), -1);
-	(void)snprintf(path, sizeof path, "%s/%s", SHARE_FS_HOST_DIR, f->sid);
-	assert_int_equal(access(path, F_OK), -1);
-	_cleanup_buf_ struct buf mounts = BUF_INIT;
-	assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &mounts), 0);
-	assert_null(strstr(mounts.data, f->sid));
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(shut_down(f), 0);
 	assert_true(is_down(f));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	loop_stop(f->loop);
 	pthread_join(f->thread, NULL);
 	rpc_client_free(f->client);
@@ -639,7 +619,7 @@ static void the_requests_own_configuration_wins(void **state)
 	assert_int_equal(create_with(f, &o.base), 0);
 	assert_true(start(f) < 0);
 	assert_non_null(strstr(f->e.text, "/no/such/configuration.toml"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	assert_status(f, NOT_READY, false, false);
 }
 
@@ -681,13 +661,13 @@ static void a_start_that_fails_leaves_nothing_and_may_be_tried_again(void **stat
 	write_config(f, "start=fail:no memory for you");
 	assert_true(start(f) < 0);
 	assert_non_null(strstr(f->e.text, "no memory for you"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	assert_status(f, NOT_READY, false, false);
 	/* half-way: the machine runs, the agent does not answer */
 	write_config(f, "agent=fail:no agent in here");
 	assert_true(start(f) < 0);
 	assert_non_null(strstr(f->e.text, "no agent in here"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	write_config(f, "");
 	assert_true(start(f) > 1);
 	assert_status(f, READY, true, false);
@@ -803,7 +783,7 @@ static void a_shutdown_breaks_a_start_off(void **state)
 	assert_int_equal(shut_down(f), 0);
 	assert_true(outcome(&starter) < 0);
 	assert_true(is_down(f));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	assert_int_equal(create_with(f, NULL), -STATUS_ALREADY_EXISTS);
 	assert_int_equal(task_create(f, "c2", "\"run\""), -STATUS_UNAVAILABLE);
 }

@@ -14,6 +14,7 @@
 #include "rpc/rpc.h"
 #include "runtimes/sandbox.h"
 #include "service/task.h"
+#include "tests/component/service-client.h"
 #include "tests/fakes/agent.h"
 
 #include "proto/task_service.pb-c.h"
@@ -141,16 +142,7 @@ static int call(struct fixture *f, const char *method, const void *message, void
 		.message = message,
 		.timeout_ms = 20000,
 	};
-	ProtobufCMessage *response = NULL;
-	f->e = ERR_INIT;
-	int r = rpc_client_call(f->client, &req, &response, &f->e);
-	if (r == 0 && ret_response)
-		*(ProtobufCMessage **)ret_response = response;
-	else if (r == 0)
-		protobuf_c_message_free_unpacked(response, NULL);
-	if (r < 0 && getenv("TEST_CALLS"))
-		(void)fprintf(stderr, "%s: %s\n", method, f->e.text);
-	return r == 0 ? 0 : -f->e.status;
+	return service_call(f->client, &req, ret_response, &f->e);
 }
 
 static int shut_down(struct fixture *f)
@@ -161,23 +153,11 @@ static int shut_down(struct fixture *f)
 	return call(f, "Shutdown", &req, NULL);
 }
 
-static void assert_gone(const struct fixture *f)
-{
-	char path[256];
-	(void)snprintf(path, sizeof path, "%s/%s", SANDBOX_RUN_DIR, f->sid);
-	assert_int_equal(access(path, F_OK), -1);
-	(void)snprintf(path, sizeof path, "%s/%s", SHARE_FS_HOST_DIR, f->sid);
-	assert_int_equal(access(path, F_OK), -1);
-	_cleanup_buf_ struct buf mounts = BUF_INIT;
-	assert_int_equal(file_read(AT_FDCWD, "/proc/self/mountinfo", 1 << 20, &mounts), 0);
-	assert_null(strstr(mounts.data, f->sid));
-}
-
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
 	assert_int_equal(shut_down(f), 0);
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	loop_stop(f->loop);
 	pthread_join(f->thread, NULL);
 	rpc_client_free(f->client);
@@ -514,7 +494,7 @@ static void a_boot_that_fails_leaves_nothing_and_may_be_tried_again(void **state
 	write_config(f, "start=fail:no memory for you");
 	assert_true(create(f, "c1", "\"run\"") < 0);
 	assert_non_null(strstr(f->e.text, "no memory for you"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	write_config(f, "");
 	assert_int_equal(create(f, "c1", "\"exit\",\"3\""), 0);
 	assert_int_equal(start(f, "c1", ""), 0);
@@ -551,7 +531,7 @@ static void a_bad_spec_is_refused_by_its_field(void **state)
 	struct fixture *f = *state;
 	assert_int_equal(create(f, "c1", "7"), -STATUS_INVALID_ARGUMENT);
 	assert_non_null(strstr(f->e.text, "process.args[0]"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 }
 
 /* A hook that appends its name and the status that it was told to a file. */
@@ -741,7 +721,7 @@ static void a_network_namespace_that_is_none_is_refused(void **state)
 	netns = "/etc/passwd";
 	assert_int_equal(create(f, "c1", "\"run\""), -STATUS_INVALID_ARGUMENT);
 	assert_non_null(strstr(f->e.text, "/etc/passwd is not a network namespace"));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	netns = NULL;
 	assert_int_equal(create(f, "c1", "\"run\""), 0);
 }
@@ -1227,7 +1207,7 @@ static void a_pod_that_nobody_could_be_told_of_ends_by_itself(void **state)
 	fill_create(f, "c1", "\"fail-create\"", &req, &text);
 	ask_and_leave(f, "Create", &req, 0);
 	assert_true(is_down(f));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 }
 
 static void a_pod_whose_last_delete_was_not_heard_ends_by_itself(void **state)
@@ -1239,7 +1219,7 @@ static void a_pod_whose_last_delete_was_not_heard_ends_by_itself(void **state)
 	req.id = "c1";
 	ask_and_leave(f, "Delete", &req, 0);
 	assert_true(is_down(f));
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	assert_events(f, "create:c1 delete:c1 ");
 }
 
@@ -1313,7 +1293,7 @@ static void fail_with_a_mute(struct fixture *f, const char *script, const char *
 	assert_true(m.n > 0);
 	assert_non_null(strstr(f->e.text, sentence));
 	assert_true(took >= 9000 && took < 18000);
-	assert_gone(f);
+	assert_pod_gone(f->sid);
 	assert_events(f, "");
 	write_config(f, "");
 	assert_int_equal(create(f, "c1", "\"exit\",\"3\""), 0);
