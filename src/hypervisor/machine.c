@@ -89,9 +89,14 @@ static void default_reason(const struct machine *m, int status, char *dst, size_
 		(void)snprintf(dst, size, "%s exited with code %d", name, status);
 }
 
-static void detach(struct machine *m)
+/* Comes before the pidfd is closed: its number may be another thread's a moment later. */
+static void unwatch(struct machine *m)
 {
 	loop_io_free(TAKE_PTR(m->watch));
+}
+
+static void detach(struct machine *m)
+{
 	if (m->hooks->detach)
 		m->hooks->detach(m);
 }
@@ -102,6 +107,7 @@ static void finish(struct machine *m)
 	char reason[MACHINE_REASON_MAX];
 	int status = 255;
 
+	unwatch(m);
 	pthread_mutex_lock(&m->lock);
 	int r = child_wait(&m->child, time_deadline(KILL_MS), &status);
 	pthread_mutex_unlock(&m->lock);
@@ -288,6 +294,7 @@ int machine_stop(struct machine *m, uint64_t grace_ms, struct err *e)
 
 void machine_shutdown(struct machine *m)
 {
+	unwatch(m);
 	pthread_mutex_lock(&m->lock);
 	m->abandoned = true;
 	m->base.params.on_exit = NULL;
