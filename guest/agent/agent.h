@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "engine/engine.h"
+#include "guest/agent/device.h"
 #include "guest/agent/forward.h"
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
@@ -48,6 +49,7 @@ struct agent {
 	struct logging *logging;
 	struct forward *forward; /* or NULL: ports are not forwarded */
 	struct modules *modules;
+	struct devices *devices;
 	struct storage_table *storages;
 	struct rpc_server *server;
 

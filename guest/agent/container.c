@@ -241,8 +241,8 @@ static void create_work(struct job *j)
 	else if (place_in_sandbox(j, c->spec) < 0)
 		j->r = err_set(&j->e, -ENOMEM, "no memory for the container's namespaces");
 	if (j->r == 0)
-		j->r = storages_add(j->agent->storages, q->storages, q->n_storages, &c->storages,
-				    &j->e);
+		j->r = storages_add(j->agent->storages, c->id, q->storages, q->n_storages,
+				    &c->storages, &j->e);
 	if (j->r == 0)
 		j->r = create_engine(j);
 	if (j->r < 0) {

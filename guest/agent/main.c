@@ -139,6 +139,20 @@ static void on_signal(void *arg, int signum)
 	loop_stop(a->loop);
 }
 
+static int make_storages(struct agent *a, struct err *e)
+{
+	const struct devices_options devices = {.hotplug_timeout_ms =
+							a->options.hotplug_timeout_s * 1000ULL,
+						.modules = a->modules};
+	int r = devices_new(&devices, &a->devices, e);
+	if (r < 0)
+		return r;
+	const struct storage_env env = {
+		.modules = a->modules, .devices = a->devices, .state_dir = a->options.state_dir};
+	r = storage_table_new(&env, &a->storages);
+	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
+}
+
 /* Everything up to a running loop; what it made stays for the process' life. */
 static int serve(struct agent *a, struct err *e)
 {
@@ -158,8 +172,11 @@ static int serve(struct agent *a, struct err *e)
 		return fd;
 
 	if (loop_new(&a->loop) < 0 || worker_pool_new(WORKERS, 0, &a->pool) < 0 ||
-	    strand_new(a->pool, &a->strand) < 0 || storage_table_new(a->modules, &a->storages) < 0)
+	    strand_new(a->pool, &a->strand) < 0)
 		return err_set(e, -ENOMEM, "no memory for the agent's threads");
+	r = make_storages(a, e);
+	if (r < 0)
+		return r;
 	r = start_logging(a, e);
 	if (r < 0) {
 		logging_to_console(a->logging);
@@ -214,6 +231,7 @@ static void agent_end(struct agent *a)
 	container_remove_all_now(a);
 	storages_release(a->storages, &a->held);
 	storage_table_free(a->storages);
+	devices_free(a->devices);
 	engine_free(a->engine);
 }
 

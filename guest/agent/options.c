@@ -10,6 +10,7 @@
 enum kind {
 	KIND_SIZE,    /* a number >= 0 */
 	KIND_PORT,    /* a number > 0; another value means "not set" and is no mistake */
+	KIND_SECONDS, /* a number > 0; 0 means the default */
 	KIND_BOOL,    /* true, false, or a number; bare means true */
 	KIND_LEVEL,   /* a log level */
 	KIND_TEXT,    /* up to .size - 1 bytes */
@@ -34,12 +35,13 @@ static const struct parameter parameters[] = {
 	{"cgroup_no_v1", KIND_ALL, AT(cgroup_no_v1)},
 	{"systemd.unified_cgroup_hierarchy", KIND_BOOL, AT(unified_cgroups)},
 
-	/* limits on the time of work that this agent does not do */
-	{"agent.hotplug_timeout", KIND_IGNORED, 0, 0},
-	{"agent.cdh_api_timeout", KIND_IGNORED, 0, 0},
-	{"agent.image_pull_timeout", KIND_IGNORED, 0, 0},
-	{"agent.cdi_timeout", KIND_IGNORED, 0, 0},
-	{"agent.launch_process_timeout", KIND_IGNORED, 0, 0},
+	{"agent.hotplug_timeout", KIND_SECONDS, AT(hotplug_timeout_s)},
+	{"agent.cdh_api_timeout", KIND_SECONDS, AT(cdh_api_timeout_s)},
+	{"agent.image_pull_timeout", KIND_SECONDS, AT(image_pull_timeout_s)},
+	{"agent.cdi_timeout", KIND_SECONDS, AT(cdi_timeout_s)},
+	{"agent.launch_process_timeout", KIND_SECONDS, AT(launch_process_timeout_s)},
+
+	/* these concern work that this agent does not do */
 	{"agent.secure_storage_integrity", KIND_IGNORED, 0, 0},
 	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0},
 	{"agent.https_proxy", KIND_IGNORED, 0, 0},
@@ -80,6 +82,11 @@ void agent_options_default(struct agent_options *o)
 {
 	memset(o, 0, sizeof *o);
 	o->log_level = LOG_INFO;
+	o->hotplug_timeout_s = 3;
+	o->cdh_api_timeout_s = 50;
+	o->image_pull_timeout_s = 1200;
+	o->cdi_timeout_s = 100;
+	o->launch_process_timeout_s = 6;
 	(void)snprintf(o->server_addr, sizeof o->server_addr, "vsock://-1:%d", AGENT_PORT);
 	(void)snprintf(o->state_dir, sizeof o->state_dir, "/run/kata-containers");
 }
@@ -146,6 +153,7 @@ static void set(const struct parse *p, const struct parameter *d, const char *va
 	switch (d->kind) {
 	case KIND_SIZE:
 	case KIND_PORT:
+	case KIND_SECONDS:
 		set_number(p, d, value, field);
 		break;
 	case KIND_BOOL:

@@ -23,10 +23,16 @@ struct agent_options {
 	char server_addr[128]; /* vsock://CID:PORT (CID -1: any) or unix://PATH (@: abstract) */
 	uint32_t log_vport;    /* 0: log to the console */
 	uint32_t pipe_size;    /* of a process' stdio, bytes; 0: the agent chooses */
-	bool cgroup_no_v1;     /* cgroup_no_v1=all */
-	bool unified_cgroups;  /* systemd.unified_cgroup_hierarchy */
-	char state_dir[128];   /* environment only, for tests */
-	char cgroup_root[128]; /* environment only, for tests; "" finds it */
+	/* limits of time, in seconds */
+	uint32_t hotplug_timeout_s;	   /* a device appears */
+	uint32_t cdh_api_timeout_s;	   /* the confidential data hub answers */
+	uint32_t image_pull_timeout_s;	   /* it has pulled an image */
+	uint32_t cdi_timeout_s;		   /* a CDI specification appears */
+	uint32_t launch_process_timeout_s; /* a guest component has started */
+	bool cgroup_no_v1;		   /* cgroup_no_v1=all */
+	bool unified_cgroups;		   /* systemd.unified_cgroup_hierarchy */
+	char state_dir[128];		   /* environment only, for tests */
+	char cgroup_root[128];		   /* environment only, for tests; "" finds it */
 
 	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
 	char forward_addr[128];

@@ -159,7 +159,7 @@ static void create_work(struct job *j)
 	if (j->r == 0)
 		j->r = share_namespaces(a, q->hostname, &j->e);
 	if (j->r == 0)
-		j->r = storages_add(a->storages, q->storages, q->n_storages, &a->held, &j->e);
+		j->r = storages_add(a->storages, NULL, q->storages, q->n_storages, &a->held, &j->e);
 	if (j->r == 0)
 		j->r = set_dns(a, q->dns, q->n_dns, &j->e);
 	if (j->r < 0) {

@@ -25,13 +25,22 @@ struct storage_set {
 	size_t n;
 };
 
-/** @modules is borrowed: file systems may need one. */
-int storage_table_new(struct modules *modules, struct storage_table **ret);
+/** What storages are made with; borrowed. */
+struct storage_env {
+	struct modules *modules; /* file systems may need one */
+	struct devices *devices; /* where block devices are found */
+	const char *state_dir;	 /* the agent's: a directory for each container is in it */
+};
+
+int storage_table_new(const struct storage_env *env, struct storage_table **ret);
 /** Takes down what is still there, in reverse order. */
 void storage_table_free(struct storage_table *t);
 
-/** Makes all of them, or none: what was made is taken down in reverse order. */
-int storages_add(struct storage_table *t, Grpc__Storage *const *v, size_t n,
+/**
+ * Makes all of them, or none: what was made is taken down in reverse order. @container is the id of
+ * the one that asks, NULL for the sandbox.
+ */
+int storages_add(struct storage_table *t, const char *container, Grpc__Storage *const *v, size_t n,
 		 struct storage_set *ret, struct err *e);
 /** Gives them back in reverse order. What cannot be taken down is logged. Empties the set. */
 void storages_release(struct storage_table *t, struct storage_set *set);

@@ -114,7 +114,9 @@ static void what_cannot_be_done_is_said(void **state)
 	assert_int_equal(parse(&o, &c, "agent.trace=true"), 1);
 	assert_non_null(strstr(c.last, "agent.trace"));
 	assert_int_equal(parse(&o, &c, "agent.debug_console"), 1);
-	assert_int_equal(parse(&o, &c, "agent.cdh_api_timeout=50 agent.hotplug_timeout=3"), 0);
+	assert_int_equal(parse(&o, &c, "agent.cdh_api_timeout=70 agent.hotplug_timeout=0"), 0);
+	assert_int_equal(o.cdh_api_timeout_s, 70);
+	assert_int_equal(o.hotplug_timeout_s, 3);
 }
 
 static void the_environment_wins(void **state)
