@@ -17,6 +17,7 @@
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
 #include "guest/agent/options.h"
+#include "guest/agent/policy.h"
 #include "guest/agent/storage.h"
 #include "guest/agent/strand.h"
 #include "guest/agent/stream.h"
@@ -52,6 +53,7 @@ struct agent {
 	struct devices *devices;
 	struct storage_table *storages;
 	struct rpc_server *server;
+	struct policy *policy;
 
 	struct list containers;
 	size_t n_containers;
@@ -224,6 +226,9 @@ void process_signal(void *ctx, struct rpc_call *call);
 void process_wait(void *ctx, struct rpc_call *call);
 void process_read_stdout(void *ctx, struct rpc_call *call);
 void process_read_stderr(void *ctx, struct rpc_call *call);
+/** What a read is when the policy forbids it: the process goes on and its output is dropped; the
+ * answer is the end of the stream, when that has come. */
+void process_read_nothing(struct agent *a, struct rpc_call *call, bool errout);
 void process_write_stdin(void *ctx, struct rpc_call *call);
 void process_close_stdin(void *ctx, struct rpc_call *call);
 void process_resize(void *ctx, struct rpc_call *call);

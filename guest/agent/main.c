@@ -90,6 +90,22 @@ static int start_engine(struct agent *a, struct err *e)
 	return engine_new(&o, &a->engine, e);
 }
 
+/* With a policy that cannot be read nothing is allowed, not even to say so: better no agent. */
+static int load_policy(struct agent *a, struct err *e)
+{
+	bool asked = a->options.policy_file[0];
+	const char *path = asked ? a->options.policy_file : POLICY_FILE;
+
+	if (policy_new(&a->policy) < 0)
+		return err_set(e, -ENOMEM, "no memory for the policy");
+	int r = policy_load_file(a->policy, path, e);
+	if (r == -ENOENT && !asked)
+		return 0;
+	if (r == 0)
+		log_info("the policy %s is in force", path);
+	return r;
+}
+
 static int start_logging(struct agent *a, struct err *e)
 {
 	if (!a->options.log_vport)
@@ -164,6 +180,8 @@ static int serve(struct agent *a, struct err *e)
 	if (modules_load_present(a->modules, TRANSPORT_MODULE, e) < 0)
 		log_error("%s", e->text);
 	r = start_engine(a, e);
+	if (r == 0)
+		r = load_policy(a, e);
 	if (r < 0)
 		return r;
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -233,6 +251,7 @@ static void agent_end(struct agent *a)
 	storage_table_free(a->storages);
 	devices_free(a->devices);
 	engine_free(a->engine);
+	policy_free(a->policy);
 }
 
 int main(int argc, char **argv)

@@ -218,6 +218,7 @@ void agent_options_environment(struct agent_options *o, agent_options_warn warn,
 		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level)}},
 		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir)}},
 		{"KATA_AGENT_CGROUP_ROOT", {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root)}},
+		{"KATA_AGENT_POLICY_FILE", {"KATA_AGENT_POLICY_FILE", KIND_TEXT, AT(policy_file)}},
 	};
 	const struct parse p = {.o = o, .warn = warn, .ctx = ctx};
 

@@ -33,6 +33,7 @@ struct agent_options {
 	bool unified_cgroups;		   /* systemd.unified_cgroup_hierarchy */
 	char state_dir[128];		   /* environment only, for tests */
 	char cgroup_root[128];		   /* environment only, for tests; "" finds it */
+	char policy_file[128];		   /* environment only; "": POLICY_FILE, if it is there */
 
 	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
 	char forward_addr[128];
@@ -47,7 +48,8 @@ typedef void (*agent_options_warn)(void *ctx, const char *text);
 void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
 			 void *ctx);
 
-/** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _LOG_LEVEL, _STATE_DIR, _CGROUP_ROOT. */
+/** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _LOG_LEVEL, _STATE_DIR, _CGROUP_ROOT,
+ * _POLICY_FILE. */
 void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx);
 
 /**

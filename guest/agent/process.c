@@ -366,6 +366,7 @@ void process_wait(void *ctx, struct rpc_call *call)
 struct io_call {
 	struct rpc_call *call;
 	struct agent *agent;
+	bool hidden, errout; /* a read that is not to see anything */
 };
 
 /* The process may be gone when its stream answers: it is looked up anew. */
@@ -383,12 +384,20 @@ static bool is_wanted(void *arg)
 	return rpc_call_wanted(io->call);
 }
 
+static void begin_read(void *arg);
+
 static void on_read(void *arg, int r, const void *data, size_t len)
 {
 	struct io_call *io = arg;
 	const Grpc__ReadStreamRequest *q = (const void *)rpc_call_request(io->call);
 	char cid[ID_MAX + 1], exec_id[ID_MAX + 1];
 
+	/* in a turn of the loop of its own: there may be more output than ever ends */
+	if (r == 0 && len > 0 && io->hidden) {
+		if (loop_post(io->agent->loop, begin_read, io) == 0)
+			return;
+		len = 0;
+	}
 	(void)snprintf(cid, sizeof cid, "%s", q->container_id);
 	(void)snprintf(exec_id, sizeof exec_id, "%s", q->exec_id);
 	if (r < 0) {
@@ -415,12 +424,32 @@ static struct io_call *io_call_new(struct agent *a, struct rpc_call *call)
 	return io;
 }
 
-static void read_stream(struct agent *a, struct rpc_call *call, bool errout)
+static void begin_read(void *arg)
+{
+	struct io_call *io = arg;
+	const Grpc__ReadStreamRequest *q = (const void *)rpc_call_request(io->call);
+
+	struct process *p = lookup(io->agent, io->call, q->container_id, q->exec_id);
+	if (!p) {
+		free(io);
+		return;
+	}
+	if (p->linger)
+		loop_timer_stop(p->linger);
+	int r = stream_out_read(io->errout ? &p->err : &p->out, q->len, is_wanted, on_read, io);
+	if (r < 0) {
+		rpc_call_failf(io->call, STATUS_RESOURCE_EXHAUSTED,
+			       "more than %d reads wait for process \"%s\"", STREAM_WAITING_MAX,
+			       q->exec_id);
+		free(io);
+	}
+}
+
+static void read_stream(struct agent *a, struct rpc_call *call, bool errout, bool hidden)
 {
 	const Grpc__ReadStreamRequest *q = (const void *)rpc_call_request(call);
 
-	struct process *p = lookup(a, call, q->container_id, q->exec_id);
-	if (!p)
+	if (!lookup(a, call, q->container_id, q->exec_id))
 		return;
 	if (q->len == 0) {
 		/* an empty answer would mean the end */
@@ -430,25 +459,24 @@ static void read_stream(struct agent *a, struct rpc_call *call, bool errout)
 	struct io_call *io = io_call_new(a, call);
 	if (!io)
 		return;
-	if (p->linger)
-		loop_timer_stop(p->linger);
-	int r = stream_out_read(errout ? &p->err : &p->out, q->len, is_wanted, on_read, io);
-	if (r < 0) {
-		free(io);
-		rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED,
-			       "more than %d reads wait for process \"%s\"", STREAM_WAITING_MAX,
-			       q->exec_id);
-	}
+	io->errout = errout;
+	io->hidden = hidden;
+	begin_read(io);
 }
 
 void process_read_stdout(void *ctx, struct rpc_call *call)
 {
-	read_stream(ctx, call, false);
+	read_stream(ctx, call, false, false);
 }
 
 void process_read_stderr(void *ctx, struct rpc_call *call)
 {
-	read_stream(ctx, call, true);
+	read_stream(ctx, call, true, false);
+}
+
+void process_read_nothing(struct agent *a, struct rpc_call *call, bool errout)
+{
+	read_stream(a, call, errout, true);
 }
 
 static void on_written(void *arg, int r)

@@ -6,6 +6,8 @@
 #include "proto/health.pb-c.h"
 #include "proto/wkt.pb-c.h"
 
+#include <string.h>
+
 /* Of this protocol, as the original numbers it; never changed since. */
 #define PROTOCOL_VERSION "0.0.1"
 
@@ -31,6 +33,50 @@ static void health_version(void *ctx, struct rpc_call *call)
 	response.agent_version = (char *)AGENT_VERSION;
 	rpc_call_reply(call, &response.base);
 }
+
+/* ---- The policy --------------------------------------------------------------------------- */
+
+static void set_policy(void *ctx, struct rpc_call *call)
+{
+	struct agent *a = ctx;
+	const Grpc__SetPolicyRequest *q = (const void *)rpc_call_request(call);
+	struct err e = ERR_INIT;
+
+	if (policy_load(a->policy, q->policy, strlen(q->policy), &e) < 0) {
+		log_error("SetPolicy: %s", e.text);
+		rpc_call_fail(call, &e);
+		return;
+	}
+	log_info("the policy is replaced");
+	reply_empty(call);
+}
+
+/* Every call of the agent's service passes here. Output that must not be read is no failure: it
+ * is empty. */
+static bool admit(void *ctx, struct rpc_call *call)
+{
+	struct agent *a = ctx;
+	const ProtobufCMessageDescriptor *type = rpc_call_request(call)->descriptor;
+
+	switch (policy_ask(a->policy, type->short_name)) {
+	case POLICY_ALLOWED:
+		return true;
+	case POLICY_TOLERATED:
+		log_warn("%s is against the policy, which tolerates that", type->short_name);
+		return true;
+	case POLICY_DENIED:
+		break;
+	}
+	if (type == &grpc__read_stream_request__descriptor) {
+		process_read_nothing(a, call, strcmp(rpc_call_method(call), "ReadStderr") == 0);
+		return false;
+	}
+	log_warn("%s is blocked by policy", type->short_name);
+	rpc_call_failf(call, STATUS_PERMISSION_DENIED, "%s is blocked by policy", type->short_name);
+	return false;
+}
+
+/* ---- The tables --------------------------------------------------------------------------- */
 
 static const struct rpc_method health_methods[] = {
 	{"Check", health_check},
@@ -67,6 +113,7 @@ static const struct rpc_method agent_methods[] = {
 	{"SetGuestDateTime", guest_set_time},
 	{"GetMetrics", guest_metrics},
 	{"GetOOMEvent", oom_get_event},
+	{"SetPolicy", set_policy},
 	{NULL, NULL},
 };
 
@@ -78,7 +125,8 @@ int service_start(struct agent *a, int listen_fd)
 	services[0] = (struct rpc_service){.name = "grpc.AgentService",
 					   .desc = &grpc__agent_service__descriptor,
 					   .methods = agent_methods,
-					   .ctx = a};
+					   .ctx = a,
+					   .admit = admit};
 	services[1] = (struct rpc_service){.name = "grpc.Health",
 					   .desc = &grpc__health__descriptor,
 					   .methods = health_methods,

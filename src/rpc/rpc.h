@@ -79,6 +79,9 @@ struct rpc_service {
 	const struct rpc_method *methods; /* ends with a NULL name; a method that the descriptor
 					     has but not this table answers UNIMPLEMENTED */
 	void *ctx;
+	/** Asked before each handler of the table (not for streams), if not NULL: whether it may
+	 * run. If not, this answers the call. */
+	bool (*admit)(void *ctx, struct rpc_call *call);
 };
 
 int rpc_server_new(struct loop *loop, struct rpc_server **ret);

@@ -306,8 +306,9 @@ static void on_request(struct server_conn *sc, const struct rpc_frame_in *f)
 		conn_refuse(sc, h->stream, e.status, "%s", e.text);
 		return;
 	}
-	if (!stream)
-		t.entry->fn(t.service->ctx, call); /* may free call, connection and server */
+	/* either may free call, connection and server */
+	if (!stream && (!t.service->admit || t.service->admit(t.service->ctx, call)))
+		t.entry->fn(t.service->ctx, call);
 }
 
 /* No call takes data, so what is on no stream belongs nowhere. */

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a guest is kept from, and what is run beside its containers: policy and guest hooks. Each
+ * test has an agent of its own, without a machine. Needs root. */
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/testing.h"
+#include "guest/agent/test-client.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define HEAD "package agent_policy\n"
+/* All that the tests themselves need. */
+#define COMMON                                                               \
+	HEAD "CreateContainerRequest := true\nStartContainerRequest := true" \
+	     "\nRemoveContainerRequest := true\nWaitProcessRequest := true\n"
+
+static struct fixture f;
+static const char *agent_program;
+
+static int setup(void **state)
+{
+	fixture_start(&f, agent_program);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)fixture_stop(&f);
+	return 0;
+}
+
+/* ---- Policy ------------------------------------------------------------------------------- */
+
+static int set_policy(const char *text, struct err *e)
+{
+	Grpc__SetPolicyRequest q = GRPC__SET_POLICY_REQUEST__INIT;
+
+	q.policy = (char *)text;
+	return call(&f, "SetPolicy", &q.base, NULL, e);
+}
+
+static int details(struct err *e)
+{
+	Grpc__GuestDetailsRequest q = GRPC__GUEST_DETAILS_REQUEST__INIT;
+	return call(&f, "GetGuestDetails", &q.base, NULL, e);
+}
+
+static void what_a_policy_denies_is_not_done(void **state)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(details(NULL), STATUS_OK);
+	assert_int_equal(set_policy(COMMON "SetPolicyRequest := true\n"
+					   "default ExecProcessRequest := false\n",
+				    NULL),
+			 STATUS_OK);
+	assert_int_equal(details(&e), STATUS_PERMISSION_DENIED);
+	assert_string_equal(e.text, "GuestDetailsRequest is blocked by policy");
+	run(&f, "pod", "sleep 1000");
+	assert_int_equal(exec_sh(&f, "pod", "e1", "true"), STATUS_PERMISSION_DENIED);
+	assert_int_equal(kill_process(&f, "pod", "", SIGKILL), STATUS_PERMISSION_DENIED);
+	/* it is of the agent's API, and the agent can always be asked whether it lives */
+	assert_int_equal(call_health(&f, "Check", NULL), STATUS_OK);
+
+	/* one that is not understood leaves the other in force */
+	assert_int_equal(
+		set_policy(HEAD "ExecProcessRequest {\n\tinput.exec_id == \"e1\"\n}\n", &e),
+		STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(e.text, "line 3: \"input\" is not understood"));
+	assert_int_equal(exec_sh(&f, "pod", "e1", "true"), STATUS_PERMISSION_DENIED);
+
+	assert_int_equal(set_policy(HEAD "default AllowRequestsFailingPolicy := true\n", NULL),
+			 STATUS_OK);
+	assert_int_equal(exec_sh(&f, "pod", "e1", "exit 3"), STATUS_OK);
+	assert_int_equal(wait_process(&f, "pod", "e1"), 3);
+
+	/* a policy can make itself the last */
+	assert_int_equal(set_policy(COMMON, NULL), STATUS_OK);
+	assert_int_equal(set_policy(COMMON "SetPolicyRequest := true\n", &e),
+			 STATUS_PERMISSION_DENIED);
+	assert_int_equal(remove_container(&f, "pod", 20), STATUS_OK);
+}
+
+/* The process must not feel it: more output than a pipe holds, and then its end. */
+static void output_that_may_not_be_read_is_empty(void **state)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT, errout = BUF_INIT;
+
+	assert_int_equal(set_policy(COMMON "ReadStreamRequest := false\n", NULL), STATUS_OK);
+	run(&f, "quiet", "dd if=/dev/zero bs=65536 count=100; echo secret >&2; exit 7");
+	assert_int_equal(read_all(&f, "quiet", "", false, &out), STATUS_OK);
+	assert_int_equal(out.len, 0);
+	assert_int_equal(read_all(&f, "quiet", "", true, &errout), STATUS_OK);
+	assert_int_equal(errout.len, 0);
+	assert_int_equal(wait_process(&f, "quiet", ""), 7);
+	size_t len;
+	assert_int_equal(read_some(&f, "nobody", "", false, 100, NULL, &len), STATUS_NOT_FOUND);
+	assert_int_equal(remove_container(&f, "quiet", 20), STATUS_OK);
+}
+
+static void write_policy(char *path, const char *text)
+{
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	(void)close(fd);
+	(void)setenv("KATA_AGENT_POLICY_FILE", path, 1);
+}
+
+static void a_policy_of_the_image_is_there_from_the_start(void **state)
+{
+	char path[] = "/tmp/test-security-XXXXXX";
+
+	write_policy(path, HEAD "GuestDetailsRequest := false\n");
+	fixture_start(&f, agent_program);
+	assert_int_equal(details(NULL), STATUS_PERMISSION_DENIED);
+	(void)fixture_stop(&f);
+	(void)unsetenv("KATA_AGENT_POLICY_FILE");
+	(void)unlink(path);
+}
+
+/* Runs the agent to its end, with what it says on stderr. */
+static int run_agent(char *said, size_t size)
+{
+	int fds[2];
+	size_t len = 0;
+
+	assert_int_equal(pipe(fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		(void)dup2(fds[1], 2);
+		(void)dup2(fds[1], 1);
+		(void)setenv("KATA_AGENT_SERVER_ADDR", "unix://@test-security-none", 1);
+		(void)setenv("KATA_AGENT_STATE_DIR", "/tmp/test-security-state", 1);
+		execl(agent_program, "kata-agent", (char *)NULL);
+		_exit(127);
+	}
+	(void)close(fds[1]);
+	for (ssize_t n; len < size - 1 && (n = read(fds[0], said + len, size - 1 - len)) > 0;)
+		len += (size_t)n;
+	said[len] = '\0';
+	(void)close(fds[0]);
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void an_agent_without_its_policy_does_not_serve(void **state)
+{
+	char path[] = "/tmp/test-security-XXXXXX", said[4096];
+
+	write_policy(path, HEAD "\nExecProcessRequest := input.ok\n");
+	assert_int_equal(run_agent(said, sizeof said), 1 << 8);
+	if (!strstr(said, "line 3: \"input\" is not understood"))
+		fail_msg("it says: %s", said);
+	(void)unlink(path);
+	assert_int_equal(run_agent(said, sizeof said), 1 << 8);
+	assert_non_null(strstr(said, path));
+	(void)unsetenv("KATA_AGENT_POLICY_FILE");
+	(void)remove_tree("/tmp/test-security-state");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(what_a_policy_denies_is_not_done, setup, teardown),
+		cmocka_unit_test_setup_teardown(output_that_may_not_be_read_is_empty, setup,
+						teardown),
+		cmocka_unit_test(a_policy_of_the_image_is_there_from_the_start),
+		cmocka_unit_test(an_agent_without_its_policy_does_not_serve),
+	};
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s AGENT\n", argv[0]);
+		return 2;
+	}
+	agent_program = argv[1];
+	return RUN_TESTS();
+}
