@@ -125,10 +125,7 @@ struct container {
 	struct storage_set storages;	 /* strand */
 	char *cgroup;			 /* set once by create; or NULL */
 
-	int oom_watch; /* inotify's number, or -1 */
-	uint64_t oom_kills;
-	bool oom_pending;	     /* a kill that nobody has been told of */
-	struct loop_timer *oom_hold; /* while ends wait until that is told, or NULL */
+	struct container_oom *oom; /* of oom.c, or NULL */
 };
 
 /** The container of that id that can be used: not one being created or removed. */

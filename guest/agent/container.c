@@ -106,7 +106,6 @@ static struct container *container_new(struct agent *a, const char *id)
 	c->agent = a;
 	c->refs = 1;
 	c->state = CONTAINER_CREATING;
-	c->oom_watch = -1;
 	(void)snprintf(c->id, sizeof c->id, "%s", id);
 	c->is_sandbox = strcmp(id, a->sandbox_id) == 0;
 	list_init(&c->processes);
@@ -122,7 +121,6 @@ void container_unref(struct container *c)
 	if (--c->refs > 0)
 		return;
 	strand_release(c->strand);
-	loop_timer_free(c->oom_hold);
 	oci_spec_free(c->spec);
 	free(c->cgroup);
 	free(c);

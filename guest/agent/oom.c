@@ -6,8 +6,10 @@
  *
  * The kernel counts kills in memory.events of the container's control group, whether it was the
  * group's limit or the whole machine that was short, and modifying that file is an inotify event
- * (cgroup_file_notify()). Every waiting call gets the event: one that was left behind by a lost
- * connection must not swallow it.
+ * (cgroup_file_notify()). Each kill is an event of its own; with memory.oom.group, where the kernel
+ * kills all of a group at once, each such group is. An event goes to every call that waits and is
+ * still wanted; one that nobody awaits is kept for the next who asks. So a call that was left
+ * behind by a lost connection swallows none.
  *
  * A container that ends because of it ends "out of memory" only for who knows of that first. The
  * kernel counts before it kills (__oom_kill_process()), but notifies at most every 10 ms: so the
@@ -25,18 +27,55 @@
 
 /* For a runtime that is slow to ask again. One that listens has a call waiting, or nearly. */
 #define HOLD_MS 2000
+/* Events of one container that nobody has fetched yet. A container in a loop of such ends makes
+ * more, of which nobody would learn anything. */
+#define PENDING_MAX 64
 
-static uint64_t count_kills(const struct container *c)
+struct container_oom {
+	int watch;		 /* inotify's number, or -1 */
+	uint64_t events;	 /* that the kernel has counted and we have seen */
+	unsigned pending;	 /* that nobody has been told of */
+	struct loop_timer *hold; /* while ends wait until these are told, or NULL */
+};
+
+/* ---- Counting ----------------------------------------------------------------------------- */
+
+static int read_file(const struct container *c, const char *file, struct buf *ret)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
 	char path[PATH_MAX];
 
-	if (path_format(path, sizeof path, "%s/memory.events", c->cgroup) < 0 ||
-	    file_read(AT_FDCWD, path, 4096, &text) < 0 || !text.data)
-		return 0;
-	const char *at = strstr(text.data, "oom_kill ");
-	return at ? strtoull(at + strlen("oom_kill "), NULL, 10) : 0;
+	int r = path_format(path, sizeof path, "%s/%s", c->cgroup, file);
+	return r < 0 ? r : file_read(AT_FDCWD, path, 4096, ret);
 }
+
+static bool find_count(const struct buf *text, const char *key, uint64_t *ret)
+{
+	const char *at = text->data ? strstr(text->data, key) : NULL;
+	if (at)
+		*ret = strtoull(at + strlen(key), NULL, 10);
+	return at != NULL;
+}
+
+static bool kills_groups(const struct container *c)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	return read_file(c, "memory.oom.group", &text) == 0 && text.data && text.data[0] == '1';
+}
+
+static uint64_t count_events(const struct container *c)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	uint64_t n = 0;
+
+	if (read_file(c, "memory.events", &text) < 0)
+		return 0;
+	/* before Linux 5.17 groups were not counted, and each process of one is an event */
+	if (!kills_groups(c) || !find_count(&text, "oom_group_kill ", &n))
+		(void)find_count(&text, "oom_kill ", &n);
+	return n;
+}
+
+/* ---- Telling ------------------------------------------------------------------------------ */
 
 static void answer(struct rpc_call *call, const char *id)
 {
@@ -46,11 +85,47 @@ static void answer(struct rpc_call *call, const char *id)
 	rpc_call_reply(call, &event.base);
 }
 
+static struct rpc_call *take_waiter(struct agent *a)
+{
+	struct waiter *w = list_first(&a->oom_waiters, struct waiter, link);
+	struct rpc_call *call = w->call;
+
+	list_del(&w->link);
+	a->n_oom_waiters--;
+	free(w);
+	return call;
+}
+
+static void drop_unwanted(struct agent *a)
+{
+	struct list *l, *next;
+
+	list_for_each_safe (l, next, &a->oom_waiters) {
+		struct waiter *w = list_entry(l, struct waiter, link);
+		if (rpc_call_wanted(w->call))
+			continue;
+		list_del(&w->link);
+		a->n_oom_waiters--;
+		rpc_call_failf(w->call, STATUS_UNAVAILABLE, "nobody waits"); /* frees it */
+		free(w);
+	}
+}
+
+/* To everybody who waits; false if nobody does. */
+static bool tell(struct agent *a, const char *id)
+{
+	drop_unwanted(a);
+	bool told = !list_empty(&a->oom_waiters);
+	while (!list_empty(&a->oom_waiters))
+		answer(take_waiter(a), id);
+	return told;
+}
+
 static void release_ends(struct container *c)
 {
-	if (!c->oom_hold)
+	if (!c->oom || !c->oom->hold)
 		return;
-	loop_timer_free(TAKE_PTR(c->oom_hold));
+	loop_timer_free(TAKE_PTR(c->oom->hold));
 	process_tell_ends(c);
 }
 
@@ -65,28 +140,18 @@ static void on_hold_timeout(void *arg)
 
 static void check(struct container *c)
 {
-	struct agent *a = c->agent;
+	uint64_t events = count_events(c);
 
-	if (!c->cgroup)
+	if (events <= c->oom->events)
 		return;
-
-	uint64_t kills = count_kills(c);
-	if (kills <= c->oom_kills)
-		return;
-	log_warn("container %s is out of memory: %llu killed", c->id,
-		 (unsigned long long)(kills - c->oom_kills));
-	c->oom_kills = kills;
-	if (list_empty(&a->oom_waiters)) {
-		c->oom_pending = true;
-		return;
-	}
-	while (!list_empty(&a->oom_waiters)) {
-		struct waiter *w = list_first(&a->oom_waiters, struct waiter, link);
-		list_del(&w->link);
-		a->n_oom_waiters--;
-		answer(w->call, c->id);
-		free(w);
-	}
+	uint64_t new = events - c->oom->events;
+	c->oom->events = events;
+	log_warn("container %s is out of memory (%llu)", c->id, (unsigned long long)new);
+	if (tell(c->agent, c->id))
+		new --;
+	if (new > PENDING_MAX - c->oom->pending)
+		new = PENDING_MAX - c->oom->pending;
+	c->oom->pending += (unsigned)new;
 }
 
 static void on_inotify(void *arg, unsigned events)
@@ -101,7 +166,7 @@ static void on_inotify(void *arg, unsigned events)
 		list_for_each (l, &a->containers) {
 			struct container *c = list_entry(l, struct container, link);
 			/* a full queue names nobody: ask everybody */
-			if (c->cgroup && (c->oom_watch == ev->wd || ev->mask & IN_Q_OVERFLOW))
+			if (c->oom && (c->oom->watch == ev->wd || ev->mask & IN_Q_OVERFLOW))
 				check(c);
 		}
 		p += sizeof *ev + ev->len;
@@ -122,79 +187,95 @@ void oom_stop(struct agent *a)
 	loop_io_free(a->inotify_io);
 	a->inotify_io = NULL;
 	a->inotify_fd = close_fd(a->inotify_fd);
-	while (!list_empty(&a->oom_waiters)) {
-		struct waiter *w = list_first(&a->oom_waiters, struct waiter, link);
-		list_del(&w->link);
-		rpc_call_failf(w->call, STATUS_UNAVAILABLE, "the agent ends");
-		free(w);
-	}
+	while (!list_empty(&a->oom_waiters))
+		rpc_call_failf(take_waiter(a), STATUS_UNAVAILABLE, "the agent ends");
+}
+
+static int watch_file(const struct container *c, const char *file)
+{
+	char path[PATH_MAX];
+
+	int r = path_format(path, sizeof path, "%s/%s", c->cgroup, file);
+	if (r < 0)
+		return r;
+	int wd = inotify_add_watch(c->agent->inotify_fd, path, IN_MODIFY);
+	return wd < 0 ? -errno : wd;
 }
 
 void oom_watch(struct container *c)
 {
-	char path[PATH_MAX];
-
-	if (!c->cgroup || path_format(path, sizeof path, "%s/memory.events", c->cgroup) < 0)
+	if (!c->cgroup)
 		return;
-	c->oom_watch = inotify_add_watch(c->agent->inotify_fd, path, IN_MODIFY);
-	if (c->oom_watch < 0)
-		log_warn("container %s: an end of its memory will not be reported: %s", c->id,
-			 strerror(errno));
+	c->oom = calloc(1, sizeof *c->oom);
+	int wd = c->oom ? watch_file(c, "memory.events") : -ENOMEM;
+	if (wd >= 0) {
+		c->oom->watch = wd;
+		return;
+	}
+	free(TAKE_PTR(c->oom));
+	log_warn("container %s: an end of its memory will not be reported: %s", c->id,
+		 strerror(-wd));
 }
 
 void oom_unwatch(struct container *c)
 {
+	if (!c->oom)
+		return;
 	check(c);
-	if (c->oom_watch >= 0)
-		(void)inotify_rm_watch(c->agent->inotify_fd, c->oom_watch);
-	c->oom_watch = -1;
+	if (c->oom->watch >= 0)
+		(void)inotify_rm_watch(c->agent->inotify_fd, c->oom->watch);
+	c->oom->watch = -1;
 	release_ends(c);
+	free(TAKE_PTR(c->oom));
 }
 
 bool oom_holds_end(struct container *c)
 {
-	if (c->state == CONTAINER_REMOVING)
+	if (c->state == CONTAINER_REMOVING || !c->oom)
 		return false;
 	check(c);
-	if (!c->oom_pending || !c->agent->oom_listened)
+	if (!c->oom->pending || !c->agent->oom_listened)
 		return false;
-	if (!c->oom_hold) {
-		if (loop_timer_new(c->agent->loop, on_hold_timeout, c, &c->oom_hold) < 0)
+	if (!c->oom->hold) {
+		if (loop_timer_new(c->agent->loop, on_hold_timeout, c, &c->oom->hold) < 0)
 			return false;
-		loop_timer_start(c->oom_hold, HOLD_MS);
+		loop_timer_start(c->oom->hold, HOLD_MS);
 	}
 	return true;
+}
+
+static bool answer_with_pending(struct agent *a, struct rpc_call *call)
+{
+	struct list *l;
+
+	list_for_each (l, &a->containers) {
+		struct container *c = list_entry(l, struct container, link);
+		if (!c->oom || !c->oom->pending)
+			continue;
+		answer(call, c->id);
+		if (--c->oom->pending == 0)
+			release_ends(c);
+		return true;
+	}
+	return false;
 }
 
 void oom_get_event(void *ctx, struct rpc_call *call)
 {
 	struct agent *a = ctx;
-	struct list *l;
 
 	a->oom_listened = true;
-	list_for_each (l, &a->containers) {
-		struct container *c = list_entry(l, struct container, link);
-		if (c->oom_pending) {
-			c->oom_pending = false;
-			answer(call, c->id);
-			release_ends(c);
-			return;
-		}
-	}
+	if (answer_with_pending(a, call))
+		return;
 	struct waiter *w = malloc(sizeof *w);
 	if (!w) {
 		rpc_call_failf(call, STATUS_RESOURCE_EXHAUSTED, "no memory for the request");
 		return;
 	}
+	drop_unwanted(a);
 	w->call = call;
 	list_add_tail(&a->oom_waiters, &w->link);
-	if (++a->n_oom_waiters <= WAITERS_MAX)
-		return;
-	/* the oldest is of a connection long gone */
-	w = list_first(&a->oom_waiters, struct waiter, link);
-	list_del(&w->link);
-	a->n_oom_waiters--;
-	rpc_call_failf(w->call, STATUS_RESOURCE_EXHAUSTED, "more than %d calls wait for an event",
-		       WAITERS_MAX);
-	free(w);
+	if (++a->n_oom_waiters > WAITERS_MAX)
+		rpc_call_failf(take_waiter(a), STATUS_RESOURCE_EXHAUSTED,
+			       "more than %d calls wait for an event", WAITERS_MAX);
 }
