@@ -170,6 +170,54 @@ static void read_caps(struct reader *rd, const Grpc__LinuxCapabilities *m,
 	c->ambient = cap_set(rd, m->ambient, m->n_ambient, &c->unknown);
 }
 
+static int64_t single_word(struct reader *rd, const struct oci_word *words, const char *s,
+			   const char *at)
+{
+	char names[OCI_WORDS_TEXT_MAX];
+	int64_t v = 0;
+
+	if (!oci_word_find(words, s ? s : "", &v))
+		refuse(rd, "%s is %s: must be one of %s", at, SHOW(s ? s : ""),
+		       oci_words_text(words, names));
+	return v;
+}
+
+static int32_t ranged(struct reader *rd, int32_t v, int32_t min, int32_t max, const char *at)
+{
+	if (v < min || v > max)
+		refuse(rd, "%s is %d: must be from %d to %d", at, v, min, max);
+	return v;
+}
+
+static void read_scheduler(struct reader *rd, const Grpc__Scheduler *m, struct oci_scheduler *s)
+{
+	if (!m)
+		return;
+	*s = (struct oci_scheduler){
+		.present = true,
+		.policy = (int)single_word(rd, oci_sched_policy_words, m->policy,
+					   "process.scheduler.policy"),
+		.nice = ranged(rd, m->nice, -20, 19, "process.scheduler.nice"),
+		.priority = ranged(rd, m->priority, 0, 99, "process.scheduler.priority"),
+		.runtime_ns = m->runtime,
+		.deadline_ns = m->deadline,
+		.period_ns = m->period,
+	};
+	for (size_t i = 0; i < m->n_flags && rd->r == 0; i++)
+		s->flags |= (uint64_t)single_word(rd, oci_sched_flag_words, m->flags[i],
+						  "process.scheduler.flags");
+}
+
+static void read_io_priority(struct reader *rd, const Grpc__LinuxIOPriority *m,
+			     struct oci_io_priority *io)
+{
+	if (!m)
+		return;
+	io->present = true;
+	io->class = (int)single_word(rd, oci_io_class_words, m->class_, "process.ioPriority.class");
+	io->level = ranged(rd, m->priority, 0, 7, "process.ioPriority.priority");
+}
+
 static void read_process(struct reader *rd, const Grpc__Process *m, struct oci_process *p)
 {
 	p->terminal = m->terminal;
@@ -200,6 +248,8 @@ static void read_process(struct reader *rd, const Grpc__Process *m, struct oci_p
 		       (long long)m->oomscoreadj);
 	p->has_oom_score_adj = m->oomscoreadj != 0;
 	p->oom_score_adj = (int)m->oomscoreadj;
+	read_scheduler(rd, m->scheduler, &p->scheduler);
+	read_io_priority(rd, m->iopriority, &p->io_priority);
 }
 
 /* ---- Resources ---------------------------------------------------------------------------- */
@@ -339,6 +389,21 @@ static void read_block_io(struct reader *rd, const Grpc__LinuxBlockIO *m, struct
 		       &r->block_io.throttle_write_iops, &r->block_io.n_throttle_write_iops);
 }
 
+/* A value may be missing from an entry of a map. */
+static void read_rdma(struct reader *rd, const Grpc__LinuxResources__RdmaEntry *m,
+		      struct oci_rdma *d)
+{
+	const Grpc__LinuxRdma *v = m->value;
+
+	d->device = text(rd, m->key, "linux.resources.rdma");
+	d->has_handles =
+		v && v->hca_handles_given_case == GRPC__LINUX_RDMA__HCA_HANDLES_GIVEN_HCA_HANDLES;
+	d->handles = d->has_handles ? v->hcahandles : 0;
+	d->has_objects =
+		v && v->hca_objects_given_case == GRPC__LINUX_RDMA__HCA_OBJECTS_GIVEN_HCA_OBJECTS;
+	d->objects = d->has_objects ? v->hcaobjects : 0;
+}
+
 static void read_resources(struct reader *rd, const Grpc__LinuxResources *m,
 			   struct oci_resources *r)
 {
@@ -367,6 +432,10 @@ static void read_resources(struct reader *rd, const Grpc__LinuxResources *m,
 		r->unified[i].key = text(rd, m->unified[i]->key, "linux.resources.unified");
 		r->unified[i].value = text(rd, m->unified[i]->value, "linux.resources.unified");
 	}
+	r->rdma = vec(rd, m->n_rdma, sizeof *r->rdma, OCI_DEVICES_MAX, "linux.resources.rdma");
+	r->n_rdma = r->rdma ? m->n_rdma : 0;
+	for (size_t i = 0; i < r->n_rdma; i++)
+		read_rdma(rd, m->rdma[i], &r->rdma[i]);
 }
 
 /* ---- Seccomp ------------------------------------------------------------------------------ */
@@ -490,6 +559,16 @@ static void read_personality(struct reader *rd, const char *domain, struct oci_s
 	s->personality = (unsigned long)v;
 }
 
+static void read_time_offset(struct reader *rd, const Grpc__LinuxTimeOffset *m, const char *at,
+			     struct oci_time_offset *t)
+{
+	if (!m)
+		return;
+	if (m->nanosecs > 999999999)
+		refuse(rd, "%s.nanosecs is %u: must be below 1000000000", at, m->nanosecs);
+	*t = (struct oci_time_offset){.present = true, .secs = m->secs, .nanosecs = m->nanosecs};
+}
+
 static void read_linux(struct reader *rd, const Grpc__Linux *m, struct oci_spec *s)
 {
 	read_id_mappings(rd, m->uidmappings, m->n_uidmappings, "linux.uidMappings",
@@ -515,6 +594,15 @@ static void read_linux(struct reader *rd, const Grpc__Linux *m, struct oci_spec 
 		s->intel_rdt.present = true;
 		s->intel_rdt.l3_cache_schema =
 			some(rd, m->intelrdt->l3cacheschema, "linux.intelRdt.l3CacheSchema");
+		s->intel_rdt.clos_id = some(rd, m->intelrdt->closid, "linux.intelRdt.closID");
+		s->intel_rdt.mem_bw_schema =
+			some(rd, m->intelrdt->membwschema, "linux.intelRdt.memBwSchema");
+	}
+	if (m->timeoffsets) {
+		read_time_offset(rd, m->timeoffsets->monotonic, "linux.timeOffsets.monotonic",
+				 &s->monotonic);
+		read_time_offset(rd, m->timeoffsets->boottime, "linux.timeOffsets.boottime",
+				 &s->boottime);
 	}
 }
 
@@ -533,6 +621,10 @@ static void read_mounts(struct reader *rd, const Grpc__Spec *m, struct oci_spec 
 		s->mounts[i].source = some(rd, el->source, "mounts.source");
 		s->mounts[i].type = some(rd, el->type, "mounts.type");
 		strv(rd, el->options, el->n_options, "mounts.options", &s->mounts[i].options);
+		read_id_mappings(rd, el->uidmappings, el->n_uidmappings, "mounts.uidMappings",
+				 &s->mounts[i].uid_mappings, &s->mounts[i].n_uid_mappings);
+		read_id_mappings(rd, el->gidmappings, el->n_gidmappings, "mounts.gidMappings",
+				 &s->mounts[i].gid_mappings, &s->mounts[i].n_gid_mappings);
 	}
 }
 

@@ -3,10 +3,8 @@
  * Specs on the wire between shim and agent (proto/oci.proto).
  *
  * The wire cannot tell absent from zero, and has no place for what came late to the specification.
- * Of that, umask, domainname, cgroup v2's unified, defaultErrnoRet, cpu burst and idle, and the
- * personality travel in fields of our own, which agents that do not know them skip. Lost are the
- * scheduler, ioPriority, mappings of mounts, timeOffsets, rdma, seccomp's listener, and of intelRdt
- * all but the L3 schema.
+ * Most of that travels in fields of our own (those from 1001 on), which agents that do not know
+ * them skip, and which are sent only where a value is given. Lost is seccomp's listener.
  *
  * What is sent is understood by every agent of the field: "CAP_X", "mnt" and "net", errno EPERM
  * where the specification implies it. What is accepted is what every shim of the field sends:

@@ -34,8 +34,7 @@ static json_t *walk(json_t *v, const char *a, const char *b)
 static void lose(json_t *doc)
 {
 	static const char *const lost[][3] = {
-		{"linux", "resources", "rdma"},		  {"linux", "intelRdt", "closID"},
-		{"linux", "intelRdt", "memBwSchema"},	  {"linux", "seccomp", "listenerPath"},
+		{"linux", "seccomp", "listenerPath"},
 		{"linux", "seccomp", "listenerMetadata"},
 	};
 	json_t *el, *process = json_object_get(doc, "process");
@@ -43,16 +42,9 @@ static void lose(json_t *doc)
 
 	for (i = 0; i < ARRAY_SIZE(lost); i++)
 		json_object_del(walk(doc, lost[i][0], lost[i][1]), lost[i][2]);
-	json_object_del(process, "scheduler");
-	json_object_del(process, "ioPriority");
-	json_object_del(json_object_get(doc, "linux"), "timeOffsets");
 	if (json_is_integer(json_object_get(process, "oomScoreAdj")) &&
 	    json_integer_value(json_object_get(process, "oomScoreAdj")) == 0)
 		json_object_del(process, "oomScoreAdj");
-	json_array_foreach (json_object_get(doc, "mounts"), i, el) {
-		json_object_del(el, "uidMappings");
-		json_object_del(el, "gidMappings");
-	}
 	json_array_foreach (walk(doc, "linux", "devices"), i, el) {
 		if (!json_object_get(el, "fileMode"))
 			json_object_set_new(el, "fileMode", json_integer(0666));
@@ -522,6 +514,49 @@ static void wrong_values_are_refused(void **state)
 	oci_spec_free(s);
 }
 
+static void wrong_values_of_late_fields_are_refused(void **state)
+{
+	Grpc__Root root;
+	Grpc__Process p;
+	Grpc__Linux l;
+	Grpc__Spec m = minimal_spec(&root, &p, &l);
+
+	Grpc__LinuxTimeOffset t = GRPC__LINUX_TIME_OFFSET__INIT;
+	Grpc__LinuxTimeOffsets offsets = GRPC__LINUX_TIME_OFFSETS__INIT;
+	offsets.boottime = &t;
+	l.timeoffsets = &offsets;
+	refuses(&m, "linux.timeOffsets is given: needs a time namespace");
+	t.nanosecs = 1000000000;
+	refuses(&m, "linux.timeOffsets.boottime.nanosecs is 1000000000: must be below 1000000000");
+	l.timeoffsets = NULL;
+
+	Grpc__LinuxIOPriority io = GRPC__LINUX_IOPRIORITY__INIT;
+	p.iopriority = &io;
+	io.class_ = (char *)"BEST";
+	refuses(&m, "process.ioPriority.class is \"BEST\": must be one of IOPRIO_CLASS_RT, "
+		    "IOPRIO_CLASS_BE, IOPRIO_CLASS_IDLE");
+	io.class_ = (char *)"IOPRIO_CLASS_RT";
+	io.priority = 8;
+	refuses(&m, "process.ioPriority.priority is 8: must be from 0 to 7");
+	p.iopriority = NULL;
+
+	Grpc__Scheduler sched = GRPC__SCHEDULER__INIT;
+	p.scheduler = &sched;
+	sched.policy = (char *)"SCHED_BATCH";
+	sched.nice = -21;
+	refuses(&m, "process.scheduler.nice is -21: must be from -20 to 19");
+	p.scheduler = NULL;
+
+	Grpc__Mount mount = GRPC__MOUNT__INIT, *pmount[] = {&mount};
+	Grpc__LinuxIDMapping map = GRPC__LINUX_IDMAPPING__INIT, *pmap[] = {&map};
+	mount.destination = (char *)"/x";
+	mount.uidmappings = pmap;
+	mount.n_uidmappings = 1;
+	m.mounts = pmount;
+	m.n_mounts = 1;
+	refuses(&m, "mounts[0].uidMappings[0].size is 0: must be greater");
+}
+
 static void processes_and_resources_alone(void **state)
 {
 	static const char doc[] = "{\"args\": [\"sh\"], \"cwd\": \"/\", \"env\": [\"A=b\"]}";
@@ -564,6 +599,7 @@ int main(void)
 		cmocka_unit_test(a_spec_without_process_or_linux),
 		cmocka_unit_test(unknown_words_are_refused),
 		cmocka_unit_test(wrong_values_are_refused),
+		cmocka_unit_test(wrong_values_of_late_fields_are_refused),
 		cmocka_unit_test(processes_and_resources_alone),
 	};
 	return RUN_TESTS();

@@ -125,6 +125,36 @@ static Grpc__POSIXRlimit *rlimit(struct writer *w, const struct oci_rlimit *l)
 	return m;
 }
 
+static Grpc__Scheduler *scheduler(struct writer *w, const struct oci_scheduler *s)
+{
+	size_t n = 0;
+	Grpc__Scheduler *m = NEW(w, Grpc__Scheduler, grpc__scheduler__init);
+	if (!m)
+		return NULL;
+	m->policy = text(w, oci_word_name(oci_sched_policy_words, s->policy));
+	m->nice = s->nice;
+	m->priority = s->priority;
+	VEC(w, m->flags, m->n_flags, (size_t)__builtin_popcountll(s->flags));
+	for (const struct oci_word *f = oci_sched_flag_words; f->name && n < m->n_flags; f++)
+		if (s->flags & (uint64_t)f->value)
+			m->flags[n++] = copy(w, f->name);
+	m->n_flags = n;
+	m->runtime = s->runtime_ns;
+	m->deadline = s->deadline_ns;
+	m->period = s->period_ns;
+	return m;
+}
+
+static Grpc__LinuxIOPriority *io_priority(struct writer *w, const struct oci_io_priority *p)
+{
+	Grpc__LinuxIOPriority *m = NEW(w, Grpc__LinuxIOPriority, grpc__linux_iopriority__init);
+	if (!m)
+		return NULL;
+	m->class_ = text(w, oci_word_name(oci_io_class_words, p->class));
+	m->priority = p->level;
+	return m;
+}
+
 static Grpc__Process *process(struct writer *w, const struct oci_process *p)
 {
 	Grpc__Process *m = NEW(w, Grpc__Process, grpc__process__init);
@@ -151,6 +181,10 @@ static Grpc__Process *process(struct writer *w, const struct oci_process *p)
 	m->apparmorprofile = text(w, p->apparmor_profile);
 	m->selinuxlabel = text(w, p->selinux_label);
 	m->oomscoreadj = p->has_oom_score_adj ? p->oom_score_adj : 0;
+	if (p->scheduler.present)
+		m->scheduler = scheduler(w, &p->scheduler);
+	if (p->io_priority.present)
+		m->iopriority = io_priority(w, &p->io_priority);
 	return m;
 }
 
@@ -286,6 +320,27 @@ static bool block_io_given(const struct oci_resources *r)
 	       r->block_io.n_throttle_write_iops;
 }
 
+static Grpc__LinuxResources__RdmaEntry *rdma(struct writer *w, const struct oci_rdma *d)
+{
+	Grpc__LinuxResources__RdmaEntry *m =
+		NEW(w, Grpc__LinuxResources__RdmaEntry, grpc__linux_resources__rdma_entry__init);
+	if (!m)
+		return NULL;
+	m->key = text(w, d->device);
+	m->value = NEW(w, Grpc__LinuxRdma, grpc__linux_rdma__init);
+	if (!m->value)
+		return m;
+	if (d->has_handles) {
+		m->value->hca_handles_given_case = GRPC__LINUX_RDMA__HCA_HANDLES_GIVEN_HCA_HANDLES;
+		m->value->hcahandles = d->handles;
+	}
+	if (d->has_objects) {
+		m->value->hca_objects_given_case = GRPC__LINUX_RDMA__HCA_OBJECTS_GIVEN_HCA_OBJECTS;
+		m->value->hcaobjects = d->objects;
+	}
+	return m;
+}
+
 static Grpc__LinuxResources *resources(struct writer *w, const struct oci_resources *r)
 {
 	Grpc__LinuxResources *m = NEW(w, Grpc__LinuxResources, grpc__linux_resources__init);
@@ -324,6 +379,9 @@ static Grpc__LinuxResources *resources(struct writer *w, const struct oci_resour
 		kv->key = text(w, r->unified[i].key);
 		kv->value = text(w, r->unified[i].value);
 	}
+	VEC(w, m->rdma, m->n_rdma, r->n_rdma);
+	for (size_t i = 0; i < m->n_rdma; i++)
+		m->rdma[i] = rdma(w, &r->rdma[i]);
 	return m;
 }
 
@@ -423,6 +481,41 @@ static Grpc__LinuxDevice *device(struct writer *w, const struct oci_device *d)
 	return m;
 }
 
+static Grpc__LinuxTimeOffset *time_offset(struct writer *w, const struct oci_time_offset *t)
+{
+	Grpc__LinuxTimeOffset *m = NEW(w, Grpc__LinuxTimeOffset, grpc__linux_time_offset__init);
+	if (!m)
+		return NULL;
+	m->secs = t->secs;
+	m->nanosecs = t->nanosecs;
+	return m;
+}
+
+static Grpc__LinuxTimeOffsets *time_offsets(struct writer *w, const struct oci_spec *s)
+{
+	if (!s->monotonic.present && !s->boottime.present)
+		return NULL;
+	Grpc__LinuxTimeOffsets *m = NEW(w, Grpc__LinuxTimeOffsets, grpc__linux_time_offsets__init);
+	if (!m)
+		return NULL;
+	if (s->monotonic.present)
+		m->monotonic = time_offset(w, &s->monotonic);
+	if (s->boottime.present)
+		m->boottime = time_offset(w, &s->boottime);
+	return m;
+}
+
+static Grpc__LinuxIntelRdt *intel_rdt(struct writer *w, const struct oci_intel_rdt *r)
+{
+	Grpc__LinuxIntelRdt *m = NEW(w, Grpc__LinuxIntelRdt, grpc__linux_intel_rdt__init);
+	if (!m)
+		return NULL;
+	m->l3cacheschema = text(w, r->l3_cache_schema);
+	m->closid = text(w, r->clos_id);
+	m->membwschema = text(w, r->mem_bw_schema);
+	return m;
+}
+
 static Grpc__Linux *linux_part(struct writer *w, const struct oci_spec *s)
 {
 	Grpc__Linux *m = NEW(w, Grpc__Linux, grpc__linux__init);
@@ -456,11 +549,9 @@ static Grpc__Linux *linux_part(struct writer *w, const struct oci_spec *s)
 	if (s->has_personality)
 		m->personality =
 			text(w, oci_word_name(oci_personality_words, (int64_t)s->personality));
-	if (s->intel_rdt.present) {
-		m->intelrdt = NEW(w, Grpc__LinuxIntelRdt, grpc__linux_intel_rdt__init);
-		if (m->intelrdt)
-			m->intelrdt->l3cacheschema = text(w, s->intel_rdt.l3_cache_schema);
-	}
+	m->timeoffsets = time_offsets(w, s);
+	if (s->intel_rdt.present)
+		m->intelrdt = intel_rdt(w, &s->intel_rdt);
 	return m;
 }
 
@@ -475,6 +566,8 @@ static Grpc__Mount *mount(struct writer *w, const struct oci_mount *src)
 	m->source = text(w, src->source);
 	m->type = text(w, src->type);
 	strv(w, &src->options, &m->options, &m->n_options);
+	id_mappings(w, src->uid_mappings, src->n_uid_mappings, &m->uidmappings, &m->n_uidmappings);
+	id_mappings(w, src->gid_mappings, src->n_gid_mappings, &m->gidmappings, &m->n_gidmappings);
 	return m;
 }
 

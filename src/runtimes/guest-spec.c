@@ -80,9 +80,11 @@ static int edit_mounts(struct oci_spec *s, const struct guest_spec_params *p, st
 
 /* ---- The rest ------------------------------------------------------------------------------- */
 
-static bool is_for_guest(enum oci_ns_type type)
+/* A time namespace without offsets shows the guest's own clocks: there is nothing to ask for. */
+static bool is_for_guest(const struct oci_spec *s, enum oci_ns_type type)
 {
-	return type != OCI_NS_NETWORK && type != OCI_NS_PID && type != OCI_NS_TIME;
+	return type == OCI_NS_TIME ? s->monotonic.present || s->boottime.present
+				   : type != OCI_NS_NETWORK && type != OCI_NS_PID;
 }
 
 static bool edit_namespaces(struct oci_spec *s)
@@ -95,7 +97,7 @@ static bool edit_namespaces(struct oci_spec *s)
 		if (ns.type == OCI_NS_PID && ns.path)
 			shared_pidns = true;
 		ns.path = NULL;
-		if (is_for_guest(ns.type))
+		if (is_for_guest(s, ns.type))
 			s->namespaces[kept++] = ns;
 	}
 	s->n_namespaces = kept;

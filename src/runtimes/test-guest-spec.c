@@ -90,6 +90,22 @@ static void host_namespaces_do_not_reach_the_guest(void **state)
 	oci_spec_free(s);
 }
 
+static void a_time_namespace_comes_with_its_offsets(void **state)
+{
+	struct err e = ERR_INIT;
+	bool pidns;
+	struct oci_spec *s = parse("", "\"namespaces\":[{\"type\":\"time\"}]");
+	assert_int_equal(guest_spec_edit(s, &params, &pidns, &e), 0);
+	assert_int_equal(s->n_namespaces, 0);
+	oci_spec_free(s);
+	s = parse("", "\"namespaces\":[{\"type\":\"time\"}],"
+		      "\"timeOffsets\":{\"boottime\":{\"secs\":5}}");
+	assert_int_equal(guest_spec_edit(s, &params, &pidns, &e), 0);
+	assert_int_equal(s->n_namespaces, 1);
+	assert_int_equal(s->namespaces[0].type, OCI_NS_TIME);
+	oci_spec_free(s);
+}
+
 static void a_mount_that_cannot_be_shared_is_named(void **state)
 {
 	struct err e = ERR_INIT;
@@ -107,6 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(host_files_are_shared_and_the_guests_own_are_not),
 		cmocka_unit_test(host_namespaces_do_not_reach_the_guest),
+		cmocka_unit_test(a_time_namespace_comes_with_its_offsets),
 		cmocka_unit_test(a_mount_that_cannot_be_shared_is_named),
 	};
 	return RUN_TESTS();
