@@ -14,9 +14,11 @@
 #include "engine/engine.h"
 #include "guest/agent/device.h"
 #include "guest/agent/forward.h"
+#include "guest/agent/hotplug.h"
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
 #include "guest/agent/options.h"
+#include "guest/agent/pci-map.h"
 #include "guest/agent/policy.h"
 #include "guest/agent/storage.h"
 #include "guest/agent/strand.h"
@@ -51,6 +53,7 @@ struct agent {
 	struct forward *forward; /* or NULL: ports are not forwarded */
 	struct modules *modules;
 	struct devices *devices;
+	struct hotplug *hotplug;
 	struct storage_table *storages;
 	struct rpc_server *server;
 	struct policy *policy;
@@ -123,6 +126,7 @@ struct container {
 	struct engine_container *engine; /* strand */
 	struct oci_spec *spec;		 /* strand */
 	struct storage_set storages;	 /* strand */
+	struct pci_map *pci_map;	 /* strand; or NULL */
 	char *cgroup;			 /* set once by create; or NULL */
 
 	struct container_oom *oom; /* of oom.c, or NULL */
@@ -184,6 +188,8 @@ struct job {
 struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c);
 /** Starts it on the container's strand, or the sandbox's. done() always runs. */
 void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct job *));
+/** The same for one whose work is not to be: j->r tells why. */
+void job_finish(struct job *j, void (*done)(struct job *));
 /** Answers with Empty if j->r is 0, else with the failure, which is also logged. */
 void job_reply_empty(struct job *j);
 

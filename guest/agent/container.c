@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "guest/agent/device-request.h"
 #include "guest/agent/stats.h"
 #include "oci/arena.h"
 #include "oci/spec-proto.h"
@@ -122,6 +123,7 @@ void container_unref(struct container *c)
 		return;
 	strand_release(c->strand);
 	oci_spec_free(c->spec);
+	pci_map_free(c->pci_map);
 	free(c->cgroup);
 	free(c);
 }
@@ -198,6 +200,16 @@ static void create_undo(struct job *j)
 	c->spec = NULL;
 }
 
+static struct device_request devices_of(const struct job *j)
+{
+	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+
+	return (struct device_request){.devices = q->devices,
+				       .n_devices = q->n_devices,
+				       .storages = q->storages,
+				       .n_storages = q->n_storages};
+}
+
 static int create_engine(struct job *j)
 {
 	struct container *c = j->container;
@@ -225,6 +237,7 @@ static void warn_of_unknown(const char *id, const struct oci_capabilities *caps)
 static void create_work(struct job *j)
 {
 	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+	const struct device_request devices = devices_of(j);
 	struct container *c = j->container;
 
 	j->r = oci_spec_from_proto(q->oci, &c->spec, &j->e);
@@ -238,6 +251,9 @@ static void create_work(struct job *j)
 			       c->id, c->spec->root_path);
 	else if (place_in_sandbox(j, c->spec) < 0)
 		j->r = err_set(&j->e, -ENOMEM, "no memory for the container's namespaces");
+	if (j->r == 0)
+		j->r = device_request_apply(j->agent->devices, &devices, c->spec, &c->pci_map,
+					    &j->e);
 	if (j->r == 0)
 		j->r = storages_add(j->agent->storages, c->id, q->storages, q->n_storages,
 				    &c->storages, &j->e);
@@ -290,6 +306,35 @@ static void create_done(struct job *j)
 	job_reply_empty(j);
 }
 
+static int create_look(struct job *j, struct err *e)
+{
+	const struct device_request q = devices_of(j);
+	return device_request_look(j->agent->devices, &q, e);
+}
+
+static void create_ready(struct job *j)
+{
+	if (j->r < 0)
+		job_finish(j, create_done);
+	else
+		job_start(j, create_work, create_done);
+}
+
+/* What it needs may still be on its way; most containers need nothing of that kind. */
+static void create_begin(struct job *j)
+{
+	const struct device_request q = devices_of(j);
+	const struct hotplug_want want = {.look = create_look,
+					  .kinds = device_request_kinds(),
+					  .timeout_ms =
+						  j->agent->options.hotplug_timeout_s * 1000ULL};
+
+	if (device_request_waits(&q))
+		hotplug_wait(j, &want, create_ready);
+	else
+		create_ready(j);
+}
+
 void container_create(void *ctx, struct rpc_call *call)
 {
 	struct agent *a = ctx;
@@ -304,12 +349,6 @@ void container_create(void *ctx, struct rpc_call *call)
 	if (!q->oci) {
 		rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "container %s: no OCI spec",
 			       q->container_id);
-		return;
-	}
-	if (q->n_devices > 0) {
-		rpc_call_failf(call, STATUS_UNIMPLEMENTED,
-			       "container %s: device %s of type %s: this agent adds no devices",
-			       q->container_id, q->devices[0]->id, q->devices[0]->type);
 		return;
 	}
 	if (a->destroying || a->stopping) {
@@ -333,7 +372,7 @@ void container_create(void *ctx, struct rpc_call *call)
 		container_drop(c);
 	} else {
 		j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
-		job_start(j, create_work, create_done);
+		create_begin(j);
 	}
 }
 
@@ -384,6 +423,8 @@ static void exec_work(struct job *j)
 	struct engine_stdio io;
 
 	j->r = oci_process_from_proto(q->process, &p, &arena, &j->e);
+	if (j->r == 0)
+		j->r = pci_map_environment(j->container->pci_map, arena, &p->env, &j->e);
 	if (j->r == 0)
 		j->r = process_stdio(j, p->terminal, &io, theirs, &j->e);
 	if (j->r == 0)

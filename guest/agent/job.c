@@ -68,6 +68,13 @@ void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct jo
 	}
 }
 
+void job_finish(struct job *j, void (*done)(struct job *))
+{
+	j->done = done;
+	j->agent->jobs++;
+	run_done(j);
+}
+
 void job_reply_empty(struct job *j)
 {
 	if (j->r < 0) {

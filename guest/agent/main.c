@@ -157,12 +157,13 @@ static void on_signal(void *arg, int signum)
 
 static int make_storages(struct agent *a, struct err *e)
 {
-	const struct devices_options devices = {.hotplug_timeout_ms =
-							a->options.hotplug_timeout_s * 1000ULL,
-						.modules = a->modules};
+	const struct devices_options devices = {.modules = a->modules};
 	int r = devices_new(&devices, &a->devices, e);
 	if (r < 0)
 		return r;
+	r = hotplug_new(a, &a->hotplug);
+	if (r < 0)
+		return err_errno(e, r, "prepare for devices");
 	const struct storage_env env = {
 		.modules = a->modules, .devices = a->devices, .state_dir = a->options.state_dir};
 	r = storage_table_new(&env, &a->storages);
@@ -246,6 +247,7 @@ static void agent_end(struct agent *a)
 	forget_stop(a);
 	reaper_stop(a);
 	worker_pool_free(a->pool);
+	hotplug_free(a->hotplug);
 	container_remove_all_now(a);
 	storages_release(a->storages, &a->held);
 	storage_table_free(a->storages);

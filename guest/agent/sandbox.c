@@ -3,6 +3,7 @@
 #include "guest/agent/agent.h"
 
 #include "base/fd.h"
+#include "guest/agent/device-request.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -181,6 +182,45 @@ static void create_done(struct job *j)
 	job_reply_empty(j);
 }
 
+static struct device_request devices_of(const struct job *j)
+{
+	const Grpc__CreateSandboxRequest *q = (const void *)rpc_call_request(j->call);
+	return (struct device_request){.storages = q->storages, .n_storages = q->n_storages};
+}
+
+static int create_look(struct job *j, struct err *e)
+{
+	const struct device_request q = devices_of(j);
+	return device_request_look(j->agent->devices, &q, e);
+}
+
+static void create_ready(struct job *j)
+{
+	const struct agent *a = j->agent;
+
+	if (j->r == 0 && (a->destroying || a->stopping))
+		j->r = err_status(&j->e, STATUS_FAILED_PRECONDITION,
+				  "the sandbox is being destroyed");
+	if (j->r < 0)
+		job_finish(j, create_done);
+	else
+		job_start(j, create_work, create_done);
+}
+
+static void create_begin(struct job *j)
+{
+	const struct device_request q = devices_of(j);
+	const struct hotplug_want want = {.look = create_look,
+					  .kinds = device_request_kinds(),
+					  .timeout_ms =
+						  j->agent->options.hotplug_timeout_s * 1000ULL};
+
+	if (device_request_waits(&q))
+		hotplug_wait(j, &want, create_ready);
+	else
+		create_ready(j);
+}
+
 void sandbox_create(void *ctx, struct rpc_call *call)
 {
 	struct agent *a = ctx;
@@ -203,7 +243,7 @@ void sandbox_create(void *ctx, struct rpc_call *call)
 		return;
 	a->sandbox_created = true; /* no second one meanwhile */
 	(void)snprintf(a->sandbox_id, sizeof a->sandbox_id, "%s", q->sandbox_id);
-	job_start(j, create_work, create_done);
+	create_begin(j);
 }
 
 /* ---- DestroySandbox ----------------------------------------------------------------------- */

@@ -121,6 +121,9 @@ int storage_mount_filesystem(const struct storage_env *env, const struct storage
 		r = engine_mount_options_parse(&rest, &o, e);
 	if (r == 0)
 		r = storage_make_mount_point(to, false, e);
+	/* the superblock too: a disk that cannot be written to is not opened for writing */
+	if (r == 0 && source && o.attr_set & MOUNT_ATTR_RDONLY && o.n_data < MOUNT_OPTIONS_MAX)
+		o.data[o.n_data++] = (struct mountfd_option){.key = "ro"};
 	if (r < 0)
 		return r;
 	modules_for_filesystem(env->modules, fstype);

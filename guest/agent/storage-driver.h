@@ -55,6 +55,9 @@ int storage_make_local(const struct storage_env *env, const struct storage_reque
 		       struct storage *to, struct err *e);
 int storage_make_bind(const struct storage_env *env, const struct storage_request *q,
 		      struct storage *to, struct err *e);
+/* storage-block.c: blk, mmioblk, nvdimm, scsi */
+int storage_make_block(const struct storage_env *env, const struct storage_request *q,
+		       struct storage *to, struct err *e);
 /** Applies new options to a mounted ephemeral storage. */
 int storage_reconfigure(const Grpc__Storage *s, struct err *e);
 
@@ -81,7 +84,10 @@ int storage_make_mount_point(struct storage *to, bool file, struct err *e);
 /** Attaches a mount that is ready at the mount point, and applies what is ours to it. */
 int storage_attach(int mount_fd, struct storage *to, const struct storage_own_options *own,
 		   struct err *e);
-/** Mounts a file system from the storage's source (or @source, if not NULL), with its options. */
+/**
+ * Mounts a file system from the storage's source, or from the block device @source if that is not
+ * NULL, with its options.
+ */
 int storage_mount_filesystem(const struct storage_env *env, const struct storage_request *q,
 			     const char *fstype, const char *source, struct storage *to,
 			     struct err *e);

@@ -21,13 +21,14 @@ struct storage_table {
 };
 
 static const struct storage_driver drivers[] = {
-	{"virtio-fs", storage_make_virtio_fs},
-	{"ephemeral", storage_make_ephemeral},
-	{"local", storage_make_local},
-	{"bind", storage_make_bind},
+	{"virtio-fs", storage_make_virtio_fs}, {"ephemeral", storage_make_ephemeral},
+	{"local", storage_make_local},	       {"bind", storage_make_bind},
+	{"blk", storage_make_block},	       {"mmioblk", storage_make_block},
+	{"nvdimm", storage_make_block},	       {"scsi", storage_make_block},
 };
 
-const char *const storage_drivers[] = {"bind", "ephemeral", "local", "virtio-fs", NULL};
+const char *const storage_drivers[] = {"bind",	 "blk",	 "ephemeral", "local", "mmioblk",
+				       "nvdimm", "scsi", "virtio-fs", NULL};
 
 bool storage_mount_point_valid(const char *path)
 {
