@@ -263,6 +263,7 @@ static void create_work(struct job *j)
 		create_undo(j);
 		return;
 	}
+	storages_keep(j->agent->storages, &c->storages);
 	const char *cgroup = engine_cgroup_path(c->engine);
 	c->cgroup = cgroup ? strdup(cgroup) : NULL;
 }

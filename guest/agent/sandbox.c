@@ -163,7 +163,9 @@ static void create_work(struct job *j)
 		j->r = storages_add(a->storages, NULL, q->storages, q->n_storages, &a->held, &j->e);
 	if (j->r == 0)
 		j->r = set_dns(a, q->dns, q->n_dns, &j->e);
-	if (j->r < 0) {
+	if (j->r == 0) {
+		storages_keep(a->storages, &a->held);
+	} else {
 		storages_release(a->storages, &a->held);
 		drop_namespaces(a);
 	}

@@ -20,9 +20,11 @@ enum storage_state {
 struct storage {
 	struct list link; /* in the order made */
 	char *mount_point;
+	char *what; /* driver, file system and source, for people and to tell two apart */
 	unsigned refs;
 	enum storage_state state;
-	bool shared;   /* outlives its users */
+	bool shared;   /* outlives its users once one has kept it */
+	bool kept;     /* by one of them */
 	bool mounted;  /* at the mount point; storage.c unmounts it */
 	bool made_dir; /* the mount point; storage.c removes it if it is empty */
 
@@ -44,6 +46,7 @@ struct storage_driver {
 	 * failure. */
 	int (*make)(const struct storage_env *env, const struct storage_request *q,
 		    struct storage *to, struct err *e);
+	bool owns_files; /* what is in it is not the volume's: there is no fs_group to apply */
 };
 
 /* storage-memory.c */

@@ -4,8 +4,11 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "guest/agent/fs-group.h"
 #include "guest/agent/storage-driver.h"
+#include "sys/mountfd.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -62,7 +65,45 @@ int storage_table_new(const struct storage_env *env, struct storage_table **ret)
 static void storage_free(struct storage *s)
 {
 	free(s->mount_point);
+	free(s->what);
 	free(s);
+}
+
+static bool has_option(const Grpc__Storage *s, const char *word)
+{
+	for (size_t i = 0; i < s->n_options; i++)
+		if (strcmp(s->options[i], word) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Gives the volume to its group. It may be mounted read-only, so this goes by a mount of its own
+ * that nobody sees; where even the file system cannot be written to, its owners are what they are.
+ */
+static int apply_fs_group(const Grpc__Storage *s, struct err *e)
+{
+	const struct fs_group g = {
+		.gid = s->fs_group->group_id,
+		.on_root_mismatch = s->fs_group->group_change_policy ==
+				    TYPES__FSGROUP_CHANGE_POLICY__OnRootMismatch,
+		.read_only = has_option(s, "ro"),
+	};
+
+	if (g.gid == (gid_t)-1)
+		return err_set(e, -EINVAL, "storage %s: fs_group %u is not a group id",
+			       s->mount_point, g.gid);
+	_cleanup_close_ int fd = mountfd_clone(AT_FDCWD, s->mount_point, false);
+	if (fd < 0)
+		return err_errno(e, fd, "clone the mount of %s", s->mount_point);
+	int r = mountfd_set_attr(fd, 0, MOUNT_ATTR_RDONLY, false);
+	if (r < 0)
+		return err_errno(e, r, "make a writable mount of %s", s->mount_point);
+	r = fs_group_apply(fd, &g, s->mount_point, e);
+	if (r != -EROFS)
+		return r;
+	log_warn("storage %s cannot be written to: its files keep their group", s->mount_point);
+	return 0;
 }
 
 static int make(struct storage_table *t, const struct storage_request *q, struct storage *to,
@@ -72,11 +113,12 @@ static int make(struct storage_table *t, const struct storage_request *q, struct
 
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
 		if (strcmp(drivers[i].name, s->driver) == 0) {
-			if (s->fs_group)
-				return err_status(e, STATUS_UNIMPLEMENTED,
-						  "storage %s: fs_group is not supported",
-						  s->mount_point);
-			return drivers[i].make(&t->env, q, to, e);
+			if (s->fs_group && drivers[i].owns_files)
+				return err_set(e, -EINVAL,
+					       "storage %s: fs_group has no meaning for driver %s",
+					       s->mount_point, s->driver);
+			int r = drivers[i].make(&t->env, q, to, e);
+			return r == 0 && s->fs_group ? apply_fs_group(s, e) : r;
 		}
 	}
 	return err_status(e, STATUS_UNIMPLEMENTED, "storage %s: this agent has no driver \"%s\"",
@@ -122,29 +164,45 @@ static struct storage *find(struct storage_table *t, const char *mount_point)
 	return NULL;
 }
 
+static struct storage *storage_new(const char *mount_point, const char *what)
+{
+	struct storage *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->mount_point = strdup(mount_point);
+	s->what = strdup(what);
+	if (!s->mount_point || !s->what) {
+		storage_free(s);
+		return NULL;
+	}
+	s->state = STORAGE_MAKING;
+	return s;
+}
+
 /* Finds a storage that is ready, or adds one in the state "making" for the caller to make. */
-static struct storage *find_or_add(struct storage_table *t, const char *mount_point, bool *ret_new)
+static int find_or_add(struct storage_table *t, const char *mount_point, const char *what,
+		       struct storage **ret, bool *ret_new, struct err *e)
 {
 	struct storage *s;
+	int r = 0;
 
 	pthread_mutex_lock(&t->lock);
 	while ((s = find(t, mount_point)) && s->state != STORAGE_READY)
 		pthread_cond_wait(&t->changed, &t->lock);
 	*ret_new = !s;
-	if (!s && (s = calloc(1, sizeof *s))) {
-		s->mount_point = strdup(mount_point);
-		s->state = STORAGE_MAKING;
-		if (s->mount_point) {
-			list_add_tail(&t->storages, &s->link);
-		} else {
-			free(s);
-			s = NULL;
-		}
-	}
-	if (s)
+	if (!s && (s = storage_new(mount_point, what)))
+		list_add_tail(&t->storages, &s->link);
+	if (!s)
+		r = err_set(e, -ENOMEM, "no memory for storage %s", mount_point);
+	else if (strcmp(s->what, what) != 0)
+		r = err_set(e, -EEXIST, "storage %s is %s, and cannot be %s as well", mount_point,
+			    s->what, what);
+	else
 		s->refs++;
 	pthread_mutex_unlock(&t->lock);
-	return s;
+	*ret = s;
+	return r;
 }
 
 static void set_state(struct storage_table *t, struct storage *s, enum storage_state state)
@@ -168,18 +226,24 @@ static int add_one(struct storage_table *t, const struct storage_request *q, str
 		   struct err *e)
 {
 	const Grpc__Storage *s = q->s;
+	_cleanup_free_ char *what = NULL;
+	struct storage *to;
 	bool new;
 
 	if (!storage_mount_point_valid(s->mount_point))
 		return err_set(e, -EINVAL,
 			       "storage mount point \"%s\": not an absolute path without . and ..",
 			       s->mount_point);
-	struct storage *to = find_or_add(t, s->mount_point, &new);
-	if (!to)
+	if (asprintf(&what, "%s storage (%s) of \"%s\"", s->driver, s->fstype, s->source) < 0) {
+		what = NULL;
 		return err_set(e, -ENOMEM, "no memory for storage %s", s->mount_point);
+	}
+	int r = find_or_add(t, s->mount_point, what, &to, &new, e);
+	if (r < 0)
+		return r;
 	if (new) {
 		to->shared = s->shared;
-		int r = make(t, q, to, e);
+		r = make(t, q, to, e);
 		if (r < 0) {
 			unmake(to);
 			forget(t, to);
@@ -194,7 +258,7 @@ static int add_one(struct storage_table *t, const struct storage_request *q, str
 static void release_one(struct storage_table *t, struct storage *s)
 {
 	pthread_mutex_lock(&t->lock);
-	bool last = --s->refs == 0 && !s->shared;
+	bool last = --s->refs == 0 && !(s->shared && s->kept);
 	if (last)
 		s->state = STORAGE_REMOVING;
 	pthread_mutex_unlock(&t->lock);
@@ -225,6 +289,14 @@ int storages_add(struct storage_table *t, const char *container, Grpc__Storage *
 	if (r < 0)
 		storages_release(t, ret);
 	return r;
+}
+
+void storages_keep(struct storage_table *t, const struct storage_set *set)
+{
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; i < set->n; i++)
+		set->v[i]->kept = true;
+	pthread_mutex_unlock(&t->lock);
 }
 
 void storages_release(struct storage_table *t, struct storage_set *set)

@@ -3,9 +3,10 @@
  * Storages: what must be mounted in the guest before a container can be made.
  *
  * The runtime names each by its mount point. Several containers may name the same one: it is made
- * once, counted, and taken down with its last user; one that the runtime calls shared stays until
- * the sandbox ends. Making and taking down may block, so both are for workers; who needs a storage
- * that another worker is making waits for it.
+ * once, counted, and taken down with its last user. One that the runtime calls shared stays until
+ * the sandbox ends, and so does what holds data of the pod (memory, directories of the guest): a
+ * container that is restarted finds it again. Making and taking down may block, so both are for
+ * workers; who needs a storage that another worker is making waits for it.
  */
 #pragma once
 
@@ -42,6 +43,8 @@ void storage_table_free(struct storage_table *t);
  */
 int storages_add(struct storage_table *t, const char *container, Grpc__Storage *const *v, size_t n,
 		 struct storage_set *ret, struct err *e);
+/** Their owner is there for good: from now on those that are shared outlive it. */
+void storages_keep(struct storage_table *t, const struct storage_set *set);
 /** Gives them back in reverse order. What cannot be taken down is logged. Empties the set. */
 void storages_release(struct storage_table *t, struct storage_set *set);
 
