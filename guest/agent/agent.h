@@ -13,11 +13,13 @@
 #include "base/list.h"
 #include "engine/engine.h"
 #include "guest/agent/device.h"
+#include "guest/agent/flow.h"
 #include "guest/agent/forward.h"
 #include "guest/agent/hotplug.h"
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
 #include "guest/agent/options.h"
+#include "guest/agent/passfd.h"
 #include "guest/agent/pci-map.h"
 #include "guest/agent/policy.h"
 #include "guest/agent/storage.h"
@@ -51,6 +53,7 @@ struct agent {
 	struct engine *engine;
 	struct logging *logging;
 	struct forward *forward; /* or NULL: ports are not forwarded */
+	struct passfd *passfd;	 /* or NULL: no streams for stdio are taken */
 	struct modules *modules;
 	struct devices *devices;
 	struct hotplug *hotplug;
@@ -177,6 +180,7 @@ struct job {
 	/* what work() leaves for done() */
 	struct engine_process process;
 	int in, out, errout; /* our ends of a new process' stdio; closed with the job */
+	int streams[3];	     /* the host's connections for them, or -EBADF; likewise */
 	bool terminal;
 	int number; /* a signal, a flag */
 	void *result;
@@ -212,10 +216,14 @@ struct process {
 	int pty; /* master, borrowed from `out`; -EBADF without a terminal */
 	struct stream_in in;
 	struct stream_out out, err;
+	struct flow_in *flow_in;	      /* or NULL: by RPC */
+	struct flow_out *flow_out, *flow_err; /* or NULL: by RPC, or all is delivered */
 };
 
 /** Takes over a process that the engine made, with our ends of its stdio; -ENOMEM. */
 int process_add(struct container *c, struct job *j, struct err *e);
+/** Takes the connections that the host has opened for a new process' stdio; 0: none. */
+int process_take_streams(struct job *j, const uint32_t ports[3], struct err *e);
 struct process *process_find(struct container *c, const char *exec_id);
 /** Answers who waits for processes that have ended. */
 void process_tell_ends(struct container *c);
@@ -276,6 +284,7 @@ int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size
 /* ---- guest.c, metrics.c ------------------------------------------------------------------- */
 
 void guest_details(void *ctx, struct rpc_call *call);
+void guest_online(void *ctx, struct rpc_call *call);
 void guest_reseed(void *ctx, struct rpc_call *call);
 void guest_set_time(void *ctx, struct rpc_call *call);
 void guest_metrics(void *ctx, struct rpc_call *call);

@@ -240,7 +240,8 @@ static void create_work(struct job *j)
 	const struct device_request devices = devices_of(j);
 	struct container *c = j->container;
 
-	j->r = oci_spec_from_proto(q->oci, &c->spec, &j->e);
+	if (j->r == 0) /* else its stdio cannot be had */
+		j->r = oci_spec_from_proto(q->oci, &c->spec, &j->e);
 	if (j->r < 0)
 		return;
 	warn_of_unknown(c->id, &c->spec->process.caps);
@@ -372,7 +373,9 @@ void container_create(void *ctx, struct rpc_call *call)
 	} else if (!j) {
 		container_drop(c);
 	} else {
+		const uint32_t ports[3] = {q->stdin_port, q->stdout_port, q->stderr_port};
 		j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
+		j->r = process_take_streams(j, ports, &j->e);
 		create_begin(j);
 	}
 }
@@ -423,7 +426,8 @@ static void exec_work(struct job *j)
 	int theirs[3] = {-EBADF, -EBADF, -EBADF};
 	struct engine_stdio io;
 
-	j->r = oci_process_from_proto(q->process, &p, &arena, &j->e);
+	if (j->r == 0) /* else its stdio cannot be had */
+		j->r = oci_process_from_proto(q->process, &p, &arena, &j->e);
 	if (j->r == 0)
 		j->r = pci_map_environment(j->container->pci_map, arena, &p->env, &j->e);
 	if (j->r == 0)
@@ -476,6 +480,8 @@ void container_exec(void *ctx, struct rpc_call *call)
 		return;
 	(void)snprintf(j->exec_id, sizeof j->exec_id, "%s", q->exec_id);
 	list_add_tail(&c->execs, &j->link);
+	const uint32_t ports[3] = {q->stdin_port, q->stdout_port, q->stderr_port};
+	j->r = process_take_streams(j, ports, &j->e);
 	job_start(j, exec_work, exec_done);
 }
 

@@ -8,6 +8,8 @@ static void job_free(struct job *j)
 	(void)close_fd(j->in);
 	(void)close_fd(j->out);
 	(void)close_fd(j->errout);
+	for (size_t i = 0; i < ARRAY_SIZE(j->streams); i++)
+		(void)close_fd(j->streams[i]);
 	(void)close_fd(j->process.pidfd);
 	(void)close_fd(j->process.pty);
 	free(j);
@@ -28,6 +30,8 @@ struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c)
 	j->call = call;
 	j->process = ENGINE_PROCESS_INIT;
 	j->in = j->out = j->errout = -EBADF;
+	for (size_t i = 0; i < ARRAY_SIZE(j->streams); i++)
+		j->streams[i] = -EBADF;
 	if (c) {
 		c->refs++;
 		j->container = c;

@@ -135,6 +135,27 @@ static int start_forward(struct agent *a, struct err *e)
 	return 0;
 }
 
+static int start_passfd(struct agent *a, struct err *e)
+{
+	char address[sizeof a->options.passfd_addr];
+
+	if (a->options.passfd_addr[0])
+		(void)snprintf(address, sizeof address, "%s", a->options.passfd_addr);
+	else if (a->options.passfd_vport)
+		(void)snprintf(address, sizeof address, "vsock://-1:%u", a->options.passfd_vport);
+	else
+		return 0;
+	int fd = open_server(address, e);
+	if (fd < 0)
+		return fd;
+	int r = passfd_new(a->loop, fd, &a->passfd);
+	if (r < 0) {
+		(void)close_fd(fd);
+		return err_errno(e, r, "serve streams for stdio");
+	}
+	return 0;
+}
+
 /* The modules that are not on the way to the runtime, while it connects. */
 static void modules_work(struct job *j)
 {
@@ -205,6 +226,9 @@ static int serve(struct agent *a, struct err *e)
 	if (r < 0)
 		log_error("%s",
 			  err_text(e, r)); /* nor does it need this one; the runtime is told */
+	r = start_passfd(a, e);
+	if (r < 0)
+		log_error("%s", err_text(e, r)); /* a request that needs it fails */
 	r = reaper_start(a);
 	if (r == 0)
 		r = oom_start(a);
@@ -243,6 +267,7 @@ static void agent_end(struct agent *a)
 {
 	rpc_server_free(a->server);
 	forward_free(a->forward);
+	passfd_free(a->passfd);
 	oom_stop(a);
 	forget_stop(a);
 	reaper_stop(a);

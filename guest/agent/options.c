@@ -12,6 +12,7 @@ enum kind {
 	KIND_PORT,    /* a number > 0; another value means "not set" and is no mistake */
 	KIND_SECONDS, /* a number > 0; 0 means the default */
 	KIND_BOOL,    /* true, false, or a number; bare means true */
+	KIND_FLAG,    /* bare; with a value it is another word, which nobody knows */
 	KIND_LEVEL,   /* a log level */
 	KIND_TEXT,    /* up to .size - 1 bytes */
 	KIND_ALL,     /* the word "all" */
@@ -31,6 +32,10 @@ static const struct parameter parameters[] = {
 	{"agent.log", KIND_LEVEL, AT(log_level)},
 	{"agent.server_addr", KIND_TEXT, AT(server_addr)},
 	{"agent.log_vport", KIND_PORT, AT(log_vport)},
+	{"agent.debug_console", KIND_FLAG, AT(debug_console)},
+	{"agent.devmode", KIND_FLAG, AT(devmode)},
+	{"agent.debug_console_vport", KIND_PORT, AT(debug_console_vport)},
+	{"agent.passfd_listener_port", KIND_PORT, AT(passfd_vport)},
 	{"agent.container_pipe_size", KIND_SIZE, AT(pipe_size)},
 	{"cgroup_no_v1", KIND_ALL, AT(cgroup_no_v1)},
 	{"systemd.unified_cgroup_hierarchy", KIND_BOOL, AT(unified_cgroups)},
@@ -46,12 +51,8 @@ static const struct parameter parameters[] = {
 	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0},
 	{"agent.https_proxy", KIND_IGNORED, 0, 0},
 	{"agent.no_proxy", KIND_IGNORED, 0, 0},
-	{"agent.devmode", KIND_IGNORED, 0, 0},
 
 	{"agent.config_file", KIND_REFUSED, 0, 0},
-	{"agent.debug_console", KIND_REFUSED, 0, 0},
-	{"agent.debug_console_vport", KIND_REFUSED, 0, 0},
-	{"agent.passfd_listener_port", KIND_REFUSED, 0, 0},
 	{"agent.trace", KIND_REFUSED, 0, 0},
 	{"agent.visible_cdi_devices", KIND_REFUSED, 0, 0},
 	{"agent.guest_components_procs", KIND_REFUSED, 0, 0},
@@ -160,6 +161,12 @@ static void set(const struct parse *p, const struct parameter *d, const char *va
 		if (parse_bool(value, field) < 0)
 			complain(p, "%s=%s: neither true nor false", d->name, value);
 		break;
+	case KIND_FLAG:
+		if (value)
+			complain(p, "%s=%s: takes no value", d->name, value);
+		else
+			*(bool *)field = true;
+		break;
 	case KIND_LEVEL:
 		if (!value || log_level_parse(value, field) < 0)
 			complain(p, "%s=%s: no such log level", d->name, value ? value : "");
@@ -215,6 +222,9 @@ void agent_options_environment(struct agent_options *o, agent_options_warn warn,
 		{"KATA_AGENT_SERVER_ADDR", {"KATA_AGENT_SERVER_ADDR", KIND_TEXT, AT(server_addr)}},
 		{"KATA_AGENT_FORWARD_ADDR",
 		 {"KATA_AGENT_FORWARD_ADDR", KIND_TEXT, AT(forward_addr)}},
+		{"KATA_AGENT_PASSFD_ADDR", {"KATA_AGENT_PASSFD_ADDR", KIND_TEXT, AT(passfd_addr)}},
+		{"KATA_AGENT_CONSOLE_ADDR",
+		 {"KATA_AGENT_CONSOLE_ADDR", KIND_TEXT, AT(console_addr)}},
 		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level)}},
 		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir)}},
 		{"KATA_AGENT_CGROUP_ROOT", {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root)}},

@@ -35,8 +35,13 @@ struct agent_options {
 	char cgroup_root[128];		   /* environment only, for tests; "" finds it */
 	char policy_file[128];		   /* environment only; "": POLICY_FILE, if it is there */
 
+	bool debug_console, devmode;  /* a shell for whoever connects */
+	uint32_t debug_console_vport; /* 0: the shell is on the machine's console */
+	uint32_t passfd_vport;	      /* where the host opens streams for stdio; 0: nowhere */
+
 	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
 	char forward_addr[128];
+	char passfd_addr[128], console_addr[128]; /* environment only, for tests */
 };
 
 void agent_options_default(struct agent_options *o);
@@ -48,8 +53,8 @@ typedef void (*agent_options_warn)(void *ctx, const char *text);
 void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
 			 void *ctx);
 
-/** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _LOG_LEVEL, _STATE_DIR, _CGROUP_ROOT,
- * _POLICY_FILE. */
+/** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _PASSFD_ADDR, _CONSOLE_ADDR, _LOG_LEVEL, _STATE_DIR,
+ * _CGROUP_ROOT, _POLICY_FILE. */
 void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx);
 
 /**

@@ -29,15 +29,25 @@
 
 /* ---- Life --------------------------------------------------------------------------------- */
 
+/* Whether a call that waits may be answered: all output is delivered, or it asked for the end. */
+static bool may_answer(const struct process *p, const struct waiter *w)
+{
+	const Grpc__WaitProcessRequest *q = (const void *)rpc_call_request(w->call);
+	return !p->exited || q->early || (!p->flow_out && !p->flow_err);
+}
+
 /* Returns whether anybody heard it: not those whose connection is gone. */
 static bool answer_waiters(struct process *p)
 {
 	bool heard = false;
+	struct list *l, *next;
 	Grpc__WaitProcessResponse response = GRPC__WAIT_PROCESS_RESPONSE__INIT;
 
 	response.status = p->status;
-	while (!list_empty(&p->waiters)) {
-		struct waiter *w = list_first(&p->waiters, struct waiter, link);
+	list_for_each_safe (l, next, &p->waiters) {
+		struct waiter *w = list_entry(l, struct waiter, link);
+		if (!may_answer(p, w))
+			continue;
 		list_del(&w->link);
 		p->n_waiters--;
 		heard |= rpc_call_wanted(w->call);
@@ -58,6 +68,9 @@ void process_destroy(struct process *p)
 
 	list_del(&p->link);
 	c->n_processes--;
+	flow_in_free(TAKE_PTR(p->flow_in));
+	flow_out_free(TAKE_PTR(p->flow_out));
+	flow_out_free(TAKE_PTR(p->flow_err));
 	(void)answer_waiters(p);
 	loop_io_free(p->pidfd_io);
 	loop_timer_free(p->linger);
@@ -149,6 +162,75 @@ static void evict(struct container *c)
 	}
 }
 
+/* ---- Streams from the host ---------------------------------------------------------------- */
+
+int process_take_streams(struct job *j, const uint32_t ports[3], struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(j->streams); i++) {
+		if (!ports[i])
+			continue;
+		if (!j->agent->passfd)
+			return err_set(e, -EINVAL,
+				       "stdio by port %" PRIu32 ": this agent listens for no "
+				       "streams (agent.passfd_listener_port)",
+				       ports[i]);
+		int fd = passfd_take(j->agent->passfd, ports[i], e);
+		if (fd < 0)
+			return fd;
+		j->streams[i] = fd;
+	}
+	return 0;
+}
+
+static void flow_ended(struct process *p)
+{
+	if (!p->exited)
+		return;
+	tell_end(p);
+	forget_if_done(p);
+}
+
+static void on_in_end(void *arg, int r)
+{
+	struct process *p = arg;
+	flow_in_free(TAKE_PTR(p->flow_in));
+}
+
+static void on_out_end(void *arg, int r)
+{
+	struct process *p = arg;
+	flow_out_free(TAKE_PTR(p->flow_out));
+	flow_ended(p);
+}
+
+static void on_err_end(void *arg, int r)
+{
+	struct process *p = arg;
+	flow_out_free(TAKE_PTR(p->flow_err));
+	flow_ended(p);
+}
+
+static int add_flows(struct process *p, struct job *j)
+{
+	struct loop *loop = p->container->agent->loop;
+	int r = 0;
+
+	if (j->streams[0] >= 0)
+		r = flow_in_new(loop, j->streams[0], &p->in, on_in_end, p, &p->flow_in);
+	if (r == 0 && p->flow_in)
+		j->streams[0] = -EBADF;
+	if (r == 0 && j->streams[1] >= 0)
+		r = flow_out_new(loop, j->streams[1], &p->out, on_out_end, p, &p->flow_out);
+	if (r == 0 && p->flow_out)
+		j->streams[1] = -EBADF;
+	/* a terminal has one output; the end of a connection for another is told at once */
+	if (r == 0 && j->streams[2] >= 0)
+		r = flow_out_new(loop, j->streams[2], &p->err, on_err_end, p, &p->flow_err);
+	if (r == 0 && p->flow_err)
+		j->streams[2] = -EBADF;
+	return r;
+}
+
 int process_add(struct container *c, struct job *j, struct err *e)
 {
 	struct loop *loop = c->agent->loop;
@@ -197,6 +279,8 @@ int process_add(struct container *c, struct job *j, struct err *e)
 			j->errout = -EBADF;
 	}
 	(void)close_fd(in);
+	if (r == 0)
+		r = add_flows(p, j);
 	if (r < 0) {
 		(void)syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
 		process_destroy(p);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables that say which function answers which call. What is not in them is UNIMPLEMENTED. */
 #include "guest/agent/agent.h"
-#include "guest/agent/online.h"
 
 #include "proto/agent.pb-c.h"
 #include "proto/health.pb-c.h"
@@ -109,10 +108,7 @@ static const struct rpc_method agent_methods[] = {
 	{"TtyWinResize", process_resize},
 
 	{"GetGuestDetails", guest_details},
-	{"OnlineCPUMem", online_cpu_mem},
-	{"MemHotplugByProbe", online_mem_by_probe},
-	{"AddSwap", online_add_swap},
-	{"AddSwapPath", online_add_swap_path},
+	{"OnlineCPUMem", guest_online},
 	{"ReseedRandomDev", guest_reseed},
 	{"SetGuestDateTime", guest_set_time},
 	{"GetMetrics", guest_metrics},

@@ -291,6 +291,9 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	q.storages = o->storages;
 	q.n_storages = o->n_storages;
 	q.sandbox_pidns = o->sandbox_pidns;
+	q.stdin_port = f->ports[0];
+	q.stdout_port = f->ports[1];
+	q.stderr_port = f->ports[2];
 	return call(f, "CreateContainer", &q.base, NULL, e);
 }
 
@@ -321,6 +324,9 @@ int exec(struct fixture *f, const char *id, const char *exec_id, bool terminal,
 	q.container_id = (char *)id;
 	q.exec_id = (char *)exec_id;
 	q.process = &process;
+	q.stdin_port = f->ports[0];
+	q.stdout_port = f->ports[1];
+	q.stderr_port = f->ports[2];
 	return call(f, "ExecProcess", &q.base, NULL, e);
 }
 

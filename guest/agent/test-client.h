@@ -19,6 +19,7 @@ struct fixture {
 	struct loop *loop;
 	pthread_t loop_thread;
 	struct rpc_client *client;
+	uint32_t ports[3]; /* of the streams for stdio that create() and exec() name */
 };
 
 /** Makes a directory with a busybox root file system: <dir>/rootfs. */

@@ -113,7 +113,15 @@ static void what_cannot_be_done_is_said(void **state)
 
 	assert_int_equal(parse(&o, &c, "agent.trace=true"), 1);
 	assert_non_null(strstr(c.last, "agent.trace"));
-	assert_int_equal(parse(&o, &c, "agent.debug_console"), 1);
+	assert_int_equal(parse(&o, &c, "agent.debug_console=true"), 1);
+	assert_false(o.debug_console);
+	assert_int_equal(parse(&o, &c,
+			       "agent.debug_console agent.debug_console_vport=1026 "
+			       "agent.passfd_listener_port=1027"),
+			 0);
+	assert_true(o.debug_console);
+	assert_int_equal(o.debug_console_vport, 1026);
+	assert_int_equal(o.passfd_vport, 1027);
 	assert_int_equal(parse(&o, &c, "agent.cdh_api_timeout=70 agent.hotplug_timeout=0"), 0);
 	assert_int_equal(o.cdh_api_timeout_s, 70);
 	assert_int_equal(o.hotplug_timeout_s, 3);
