@@ -107,6 +107,12 @@ static const struct rpc_method agent_methods[] = {
 	{"CloseStdin", process_close_stdin},
 	{"TtyWinResize", process_resize},
 
+	{"UpdateInterface", network_update_interface},
+	{"UpdateRoutes", network_update_routes},
+	{"ListInterfaces", network_list_interfaces},
+	{"ListRoutes", network_list_routes},
+	{"AddARPNeighbors", network_add_neighbours},
+
 	{"GetGuestDetails", guest_details},
 	{"OnlineCPUMem", guest_online},
 	{"ReseedRandomDev", guest_reseed},

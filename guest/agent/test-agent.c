@@ -71,13 +71,14 @@ static void health_and_details(void **state)
 
 static void what_is_missing_is_said(void **state)
 {
-	Grpc__ListRoutesRequest routes = GRPC__LIST_ROUTES_REQUEST__INIT;
+	Grpc__MemAgentCompactConfig compact = GRPC__MEM_AGENT_COMPACT_CONFIG__INIT;
 	Grpc__ReseedRandomDevRequest seed = GRPC__RESEED_RANDOM_DEV_REQUEST__INIT;
 	Grpc__SetGuestDateTimeRequest when = GRPC__SET_GUEST_DATE_TIME_REQUEST__INIT;
 	struct container_options o = {.script = "true"};
 	struct err e = ERR_INIT;
 
-	assert_int_equal(call(&f, "ListRoutes", &routes.base, NULL, NULL), STATUS_UNIMPLEMENTED);
+	assert_int_equal(call(&f, "MemAgentCompactSet", &compact.base, NULL, NULL),
+			 STATUS_UNIMPLEMENTED);
 	assert_int_equal(call(&f, "ReseedRandomDev", &seed.base, NULL, NULL),
 			 STATUS_INVALID_ARGUMENT);
 	when.usec = 1000000;
