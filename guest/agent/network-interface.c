@@ -129,7 +129,7 @@ static const struct netlink_link *find_by_mac(const struct grant *g)
 	return found;
 }
 
-static int find_link(struct grant *g, int index, struct err *e)
+static int find_link(struct grant *g, const char *device, struct err *e)
 {
 	const struct network_wish *w = g->wish;
 	char mac[NETLINK_MAC_TEXT];
@@ -138,11 +138,11 @@ static int find_link(struct grant *g, int index, struct err *e)
 	if (r < 0)
 		return r;
 	const struct netlink_link *named = netlink_link_named(g->links, g->n_links, w->name);
-	if (index)
-		g->link = netlink_link_at(g->links, g->n_links, index);
+	if (device)
+		g->link = netlink_link_named(g->links, g->n_links, device);
 	else
 		g->link = w->mac.len ? find_by_mac(g) : NULL;
-	if (!g->link && !index)
+	if (!g->link && !device)
 		g->link = named;
 	netlink_mac_format(&w->mac, mac);
 	if (!g->link)
@@ -378,9 +378,9 @@ static void settle(struct grant *g)
 	restore_routes(g);
 }
 
-static int grant(struct grant *g, int index, struct err *e)
+static int grant(struct grant *g, const char *device, struct err *e)
 {
-	int r = find_link(g, index, e);
+	int r = find_link(g, device, e);
 	if (r == 0)
 		r = look_around(g, e);
 	if (r < 0)
@@ -399,10 +399,11 @@ static int grant(struct grant *g, int index, struct err *e)
 	return r;
 }
 
-int network_wish_grant(struct netlink *nl, const struct network_wish *w, int index, struct err *e)
+int network_wish_grant(struct netlink *nl, const struct network_wish *w, const char *device,
+		       struct err *e)
 {
 	struct grant g = {.nl = nl, .wish = w};
-	int r = grant(&g, index, e);
+	int r = grant(&g, device, e);
 
 	if (r == 0 && !g.ipv6)
 		for (size_t i = 0; i < w->n_ips; i++)

@@ -36,53 +36,95 @@ static void start(struct agent *a, struct rpc_call *call, void (*work)(struct jo
 
 /* ---- UpdateInterface ---------------------------------------------------------------------- */
 
+static const Types__Interface *interface_of(struct job *j)
+{
+	const Grpc__UpdateInterfaceRequest *q = (const void *)rpc_call_request(j->call);
+	return q->interface;
+}
+
 static int grant(struct agent *a, const Types__Interface *m, const struct network_wish *w,
 		 struct err *e)
 {
 	_cleanup_(netlink_free_p) struct netlink *nl = NULL;
+	char name[IF_NAMESIZE];
 
 	int r = netlink_open(&nl, e);
-	if (r == 0)
-		r = network_wish_grant(nl, w, 0, e);
+	if (r < 0)
+		return r;
+	if (text_is_given(m->devicepath)) {
+		r = devices_look_net(a->devices, m->devicepath, name, e);
+		return r < 0 ? r : network_wish_grant(nl, w, name, e);
+	}
+	r = network_wish_grant(nl, w, NULL, e);
 	/* a card that came after the start, when no device asked for its driver */
 	if (r < 0 && e->status == STATUS_NOT_FOUND && modules_has(a->modules, NETWORK_MODULE) &&
 	    modules_load_present(a->modules, NETWORK_MODULE, NULL) == 0)
-		r = network_wish_grant(nl, w, 0, e);
+		r = network_wish_grant(nl, w, NULL, e);
 	return r;
 }
 
 static void update_interface_work(struct job *j)
 {
-	const Grpc__UpdateInterfaceRequest *q = (const void *)rpc_call_request(j->call);
+	const Types__Interface *m = interface_of(j);
 	struct network_wish w;
 
-	j->r = network_wish_parse(q->interface, &w, &j->e);
+	j->r = network_wish_parse(m, &w, &j->e);
 	if (j->r < 0)
 		return;
-	j->r = grant(j->agent, q->interface, &w, &j->e);
+	j->r = grant(j->agent, m, &w, &j->e);
 	network_wish_free(&w);
 }
 
 static void update_interface_done(struct job *j)
 {
-	const Grpc__UpdateInterfaceRequest *q = (const void *)rpc_call_request(j->call);
-
 	if (j->r < 0) {
 		log_error("UpdateInterface: %s", err_text(&j->e, j->r));
 		rpc_call_fail(j->call, &j->e);
 	} else {
-		rpc_call_reply(j->call, &q->interface->base);
+		rpc_call_reply(j->call, &interface_of(j)->base);
 	}
+}
+
+static int interface_look(struct job *j, struct err *e)
+{
+	struct network_wish w;
+	char name[IF_NAMESIZE];
+
+	/* what is wrong need not wait */
+	int r = network_wish_parse(interface_of(j), &w, e);
+	if (r < 0)
+		return r;
+	network_wish_free(&w);
+	return devices_look_net(j->agent->devices, interface_of(j)->devicepath, name, e);
+}
+
+static void interface_ready(struct job *j)
+{
+	if (j->r < 0)
+		job_finish(j, update_interface_done);
+	else
+		job_start(j, update_interface_work, update_interface_done);
 }
 
 void network_update_interface(void *ctx, struct rpc_call *call)
 {
+	struct agent *a = ctx;
 	const Grpc__UpdateInterfaceRequest *q = (const void *)rpc_call_request(call);
+	const struct hotplug_want want = {.look = interface_look,
+					  .kinds = UEVENT_NET | UEVENT_PCI,
+					  .timeout_ms = a->options.hotplug_timeout_s * 1000ULL};
 
-	if (q->interface)
-		start(ctx, call, update_interface_work, update_interface_done);
-	else
+	if (!q->interface) {
 		rpc_call_failf(call, STATUS_INVALID_ARGUMENT, "the interface is missing");
+		return;
+	}
+	struct job *j = job_new(a, call, NULL);
+	if (!j)
+		return;
+	if (text_is_given(q->interface->devicepath))
+		hotplug_wait(j, &want, interface_ready);
+	else
+		job_start(j, update_interface_work, update_interface_done);
 }
 
 /* ---- Routes ------------------------------------------------------------------------------- */

@@ -48,12 +48,13 @@ int network_wish_parse(const Types__Interface *m, struct network_wish *ret, stru
 void network_wish_free(struct network_wish *w);
 
 /**
- * Makes interface number @index (0: that of the wish' MAC address, else of its name) what is wished
+ * Makes interface @device (NULL: that of the wish' MAC address, else of its name) what is wished
  * for. -ENODEV with NOT_FOUND if there is none. Addresses that are not wished for are removed, but
  * not those that the kernel made by itself; an interface that has the wished name gets the old one
  * of this.
  */
-int network_wish_grant(struct netlink *nl, const struct network_wish *w, int index, struct err *e);
+int network_wish_grant(struct netlink *nl, const struct network_wish *w, const char *device,
+		       struct err *e);
 
 /** Whether interfaces of that name (empty: any) have IPv6. */
 bool network_has_ipv6(const char *name);

@@ -437,6 +437,26 @@ static void wrong_interfaces_are_refused(void **state)
 	assert_false(get("eth0").flags & IFF_UP);
 }
 
+/* Without such a card there is only the end of the wait, and what is wrong before that. */
+static void a_place_on_the_bus_is_waited_for(void **state)
+{
+	Grpc__UpdateInterfaceRequest q = GRPC__UPDATE_INTERFACE_REQUEST__INIT;
+	Types__Interface m = TYPES__INTERFACE__INIT;
+	struct err e = ERR_INIT;
+
+	q.interface = &m;
+	m.name = (char *)"eth0";
+	m.devicepath = (char *)"02/zz";
+	assert_int_equal(call(&f, "UpdateInterface", &q.base, NULL, &e), STATUS_INVALID_ARGUMENT);
+	m.devicepath = (char *)"1e/1d/1c";
+	m.hwaddr = (char *)"nonsense";
+	assert_int_equal(call(&f, "UpdateInterface", &q.base, NULL, &e), STATUS_INVALID_ARGUMENT);
+	assert_non_null(strstr(e.text, "hwAddr \"nonsense\""));
+	m.hwaddr = (char *)mac1;
+	assert_int_not_equal(call(&f, "UpdateInterface", &q.base, NULL, &e), STATUS_OK);
+	assert_non_null(strstr(e.text, "1e/1d/1c"));
+}
+
 static void without_ipv6_the_rest_works(void **state)
 {
 	const struct route_text routes[] = {
@@ -745,6 +765,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(names_are_swapped, unplug_all),
 		cmocka_unit_test_teardown(a_failure_leaves_no_mess, unplug_all),
 		cmocka_unit_test_teardown(wrong_interfaces_are_refused, unplug_all),
+		cmocka_unit_test_teardown(a_place_on_the_bus_is_waited_for, unplug_all),
 		cmocka_unit_test_teardown(without_ipv6_the_rest_works, unplug_all),
 		cmocka_unit_test_teardown(many_interfaces, unplug_all),
 		cmocka_unit_test_teardown(routes_become_what_is_listed, unplug_all),
