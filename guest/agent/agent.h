@@ -284,7 +284,6 @@ int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size
 /* ---- guest.c, metrics.c ------------------------------------------------------------------- */
 
 void guest_details(void *ctx, struct rpc_call *call);
-void guest_online(void *ctx, struct rpc_call *call);
 void guest_reseed(void *ctx, struct rpc_call *call);
 void guest_set_time(void *ctx, struct rpc_call *call);
 void guest_metrics(void *ctx, struct rpc_call *call);

@@ -5,8 +5,6 @@
 #include "base/fd.h"
 #include "rpc/forward.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/random.h>
@@ -14,12 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/time.h>
 
-#define CPU_DIR "/sys/devices/system/cpu"
 #define MEMORY_DIR "/sys/devices/system/memory"
-
-/* As long as the original waits for processors that are being plugged in. */
-#define ONLINE_TRIES 100
-#define ONLINE_PAUSE_MS 50
 
 /* Far more than a generator can be seeded with. */
 #define SEED_MAX 4096
@@ -71,63 +64,6 @@ void guest_details(void *ctx, struct rpc_call *call)
 	if (q->mem_hotplug_probe)
 		response.support_mem_hotplug_probe = access(MEMORY_DIR "/probe", F_OK) == 0;
 	rpc_call_reply(call, &response.base);
-}
-
-/* ---- OnlineCPUMem ------------------------------------------------------------------------- */
-
-/* Writes 1 to <dir>/<prefix>N/online wherever that says 0. Returns how many are there and online,
- * counting those without such a file (the first processor). */
-static unsigned online_all(const char *dir, const char *prefix)
-{
-	unsigned online = 0;
-	size_t len = strlen(prefix);
-
-	DIR *d = opendir(dir);
-	if (!d)
-		return 0;
-	for (struct dirent *de; (de = readdir(d));) {
-		char path[300];
-		_cleanup_buf_ struct buf text = BUF_INIT;
-		if (strncmp(de->d_name, prefix, len) != 0 ||
-		    !isdigit((unsigned char)de->d_name[len]))
-			continue;
-		(void)snprintf(path, sizeof path, "%s/online", de->d_name);
-		int r = file_read(dirfd(d), path, 16, &text);
-		bool on = r == -ENOENT || (r == 0 && text.data && text.data[0] == '1');
-		if (!on) {
-			r = file_write(dirfd(d), path, "1");
-			on = r == 0;
-			if (r < 0)
-				log_debug("%s/%s: %s", dir, path, strerror(-r));
-		}
-		online += on;
-	}
-	(void)closedir(d);
-	return online;
-}
-
-static void online_work(struct job *j)
-{
-	const Grpc__OnlineCPUMemRequest *q = (const void *)rpc_call_request(j->call);
-
-	if (!q->cpu_only)
-		(void)online_all(MEMORY_DIR, "memory");
-	unsigned online = online_all(CPU_DIR, "cpu");
-	for (int i = 0; online < q->nb_cpus && i < ONLINE_TRIES; i++) {
-		(void)usleep(ONLINE_PAUSE_MS * 1000);
-		online = online_all(CPU_DIR, "cpu");
-	}
-	if (online < q->nb_cpus)
-		j->r = err_status(&j->e, STATUS_DEADLINE_EXCEEDED,
-				  "%u processors are online, %" PRIu32 " are wanted", online,
-				  q->nb_cpus);
-}
-
-void guest_online(void *ctx, struct rpc_call *call)
-{
-	struct job *j = job_new(ctx, call, NULL);
-	if (j)
-		job_start(j, online_work, job_reply_empty);
 }
 
 /* ---- Randomness, clock -------------------------------------------------------------------- */

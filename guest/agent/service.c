@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The tables that say which function answers which call. What is not in them is UNIMPLEMENTED. */
 #include "guest/agent/agent.h"
+#include "guest/agent/network.h"
+#include "guest/agent/online.h"
 
 #include "proto/agent.pb-c.h"
 #include "proto/health.pb-c.h"
@@ -114,7 +116,10 @@ static const struct rpc_method agent_methods[] = {
 	{"AddARPNeighbors", network_add_neighbours},
 
 	{"GetGuestDetails", guest_details},
-	{"OnlineCPUMem", guest_online},
+	{"OnlineCPUMem", online_cpu_mem},
+	{"MemHotplugByProbe", online_mem_by_probe},
+	{"AddSwap", online_add_swap},
+	{"AddSwapPath", online_add_swap_path},
 	{"ReseedRandomDev", guest_reseed},
 	{"SetGuestDateTime", guest_set_time},
 	{"GetMetrics", guest_metrics},

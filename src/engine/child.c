@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
@@ -272,13 +273,31 @@ static int become_user(struct engine_child *c, struct err *e)
 	return check_cwd(p->cwd, e);
 }
 
+/*
+ * Waits until the listener has the filter's descriptor, since whatever the process asks for from
+ * now on may be for the listener to decide. Without a system call, thus without a clock; the engine
+ * kills a child that takes too long. An engine that has died leaves it to count to its end.
+ */
+#define HANDED_SPINS (UINT64_C(1) << 34) /* minutes */
+
+static int hand_listener(struct engine_child *c, int fd)
+{
+	atomic_store(&c->report->listener, (uint32_t)fd + 1);
+	for (uint64_t i = 0; i < HANDED_SPINS; i++)
+		if (atomic_load(&c->report->listener_handed))
+			return 0;
+	return -ETIMEDOUT;
+}
+
 /* From here on only what every filter must allow: capset(2), execve(2). */
-static int load_filter(const struct engine_child *c, struct err *e)
+static int load_filter(struct engine_child *c, struct err *e)
 {
 	bool admin = filter_needs_admin(&c->job);
 	int r = admin ? engine_creds_raise_admin(&c->caps) : 0;
 	if (r == 0)
 		r = engine_seccomp_load(&c->job.bpf);
+	if (r >= 0 && engine_seccomp_notifies(&c->job.bpf))
+		r = hand_listener(c, r);
 	if (r == 0 && admin)
 		r = engine_creds_finish(&c->caps);
 	return r < 0 ? err_errno(e, r, "install the seccomp filter") : 0;

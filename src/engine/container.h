@@ -39,5 +39,11 @@ int engine_check_spec(const struct engine *g, const char *id, const struct oci_s
 /** Writes the id maps of a new user namespace, for the process at @proc_pid_fd. */
 int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e);
 
+/**
+ * Where an exec runs: while it enters the container, as far as its cgroup allows that; and then.
+ */
+void engine_affinity_begin(pid_t pid, const struct oci_cpu_affinity *a);
+int engine_affinity_end(pid_t pid, const struct oci_cpu_affinity *a, struct err *e);
+
 /** What is set on a process from outside: resource limits, OOM score, priorities. */
 int engine_apply_limits(const struct engine_launch *l, const struct oci_process *p, struct err *e);

@@ -8,6 +8,7 @@
 #include "engine/device-filter.h"
 #include "engine/filter.h"
 #include "engine/launcher.h"
+#include "engine/listener.h"
 #include "oci/hooks.h"
 #include "oci/validate.h"
 #include "sys/cgroup2.h"
@@ -29,6 +30,8 @@
 /* A process that is killed can be waiting for a disk. */
 #define KILL_TIMEOUT_MS 10000
 #define FREEZE_TIMEOUT_MS 10000
+/* A seccomp listener accepts, and reads a few KiB. */
+#define LISTENER_TIMEOUT_MS 10000
 
 static int copy_string(const char *s, char **ret)
 {
@@ -338,6 +341,30 @@ static bool is_alive(const struct engine_container *c)
 	       info.si_pid == 0;
 }
 
+/* With SCMP_ACT_NOTIFY somebody else decides about system calls: nothing runs before that one can.
+ */
+static int tell_listener(struct engine_container *c, struct engine_launch *l, int pidfd,
+			 const char *status, uint64_t deadline_ms, struct err *e)
+{
+	if (!engine_seccomp_notifies(&c->bpf))
+		return 0;
+	_cleanup_close_ int fd = engine_launch_listener(l, pidfd, deadline_ms, e);
+	if (fd < 0)
+		return fd;
+	int r = engine_listener_send(c->spec, c->id, status, l->pid, c->init_pid, c->bundle, fd,
+				     time_deadline(LISTENER_TIMEOUT_MS), e);
+	if (r == 0)
+		engine_launch_listener_handed(l);
+	return r;
+}
+
+/* The process cannot even end by itself while it waits for its listener. */
+static void give_up_start(struct engine_container *c)
+{
+	if (engine_seccomp_notifies(&c->bpf))
+		(void)syscall(SYS_pidfd_send_signal, c->init_pidfd, SIGKILL, NULL, 0);
+}
+
 int engine_start(struct engine_container *c, struct err *e)
 {
 	if (!is_alive(c))
@@ -345,13 +372,17 @@ int engine_start(struct engine_container *c, struct err *e)
 	if (c->init.conn < 0)
 		return err_status(e, STATUS_FAILED_PRECONDITION, "container %s is started already",
 				  c->id);
+	uint64_t deadline = deadline_with(&c->spec->hooks.start_container);
 	int r = engine_launch_go(&c->init, e);
 	if (r == 0)
-		r = engine_launch_finish(&c->init, deadline_with(&c->spec->hooks.start_container),
-					 e);
+		r = tell_listener(c, &c->init, c->init_pidfd, "created", deadline, e);
+	if (r == 0)
+		r = engine_launch_finish(&c->init, deadline, e);
 	engine_launch_close(&c->init);
-	if (r < 0)
+	if (r < 0) {
+		give_up_start(c);
 		return r;
+	}
 	r = run_hooks(c, &c->spec->hooks.poststart, "poststart", "running", c->init_pid, e);
 	if (r < 0)
 		(void)syscall(SYS_pidfd_send_signal, c->init_pidfd, SIGKILL, NULL, 0);
@@ -373,6 +404,8 @@ static struct oci_process complete(const struct engine_container *c, const struc
 		full.has_oom_score_adj = init->has_oom_score_adj;
 		full.oom_score_adj = init->oom_score_adj;
 	}
+	if (!full.exec_cpu_affinity.initial && !full.exec_cpu_affinity.final)
+		full.exec_cpu_affinity = init->exec_cpu_affinity;
 	return full;
 }
 
@@ -402,18 +435,25 @@ static int open_exec_cgroup(const struct engine_container *c, bool of_init, stru
 	return open_cgroup(path, e);
 }
 
-static int follow_exec(struct engine_launch *l, const struct oci_process *p, struct err *e)
+static int follow_exec(struct engine_container *c, struct engine_launch *l,
+		       const struct oci_process *p, struct err *e)
 {
 	uint64_t deadline = time_deadline(LAUNCH_TIMEOUT_MS);
 	int r = engine_launch_wait(l, ENGINE_MSG_PID, deadline, e);
-	if (r == 0)
+	if (r == 0) {
+		engine_affinity_begin(l->pid, &p->exec_cpu_affinity);
 		r = engine_launch_go(l, e);
+	}
 	if (r == 0)
 		r = engine_launch_wait(l, ENGINE_MSG_READY, deadline, e);
 	if (r == 0)
 		r = engine_apply_limits(l, p, e);
 	if (r == 0)
+		r = engine_affinity_end(l->pid, &p->exec_cpu_affinity, e);
+	if (r == 0)
 		r = engine_launch_go(l, e);
+	if (r == 0)
+		r = tell_listener(c, l, l->pidfd, "running", deadline, e);
 	return r == 0 ? engine_launch_finish(l, deadline, e) : r;
 }
 
@@ -431,7 +471,7 @@ static int try_exec(struct engine_container *c, const struct engine_job *job,
 	int r = engine_launch_begin(c->engine->sock, job, io, cgroup_fd, &ns, &l, e);
 	if (r < 0)
 		return r;
-	r = follow_exec(&l, &job->spec.process, e);
+	r = follow_exec(c, &l, &job->spec.process, e);
 	if (r < 0) {
 		engine_launch_abort(&l);
 		return r;

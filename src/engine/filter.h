@@ -10,9 +10,16 @@
 
 /**
  * Compiles. System calls that the library does not know are left out, as profiles name many that
- * are newer or of other machines; everything else unknown is refused. @ret->code is malloc'ed.
+ * are newer or of other machines; everything else unknown is refused. Where the default is a
+ * refusal, calls beyond the highest that the profile names are ENOSYS. @ret->code is malloc'ed.
  */
 int engine_seccomp_compile(const struct oci_seccomp *s, struct engine_bpf *ret, struct err *e);
 
-/** Installs it in the calling thread. Needs no_new_privs or CAP_SYS_ADMIN. Returns -errno. */
+/** Whether loading it makes a descriptor for a listener (SCMP_ACT_NOTIFY). */
+bool engine_seccomp_notifies(const struct engine_bpf *bpf);
+
+/**
+ * Installs it in the calling thread. Needs no_new_privs or CAP_SYS_ADMIN. Returns -errno, or the
+ * listener's descriptor (close-on-exec) if there is one, else 0.
+ */
 int engine_seccomp_load(const struct engine_bpf *bpf);

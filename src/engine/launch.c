@@ -6,7 +6,9 @@
 #include "sys/scm.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -198,6 +200,30 @@ int engine_launch_go(struct engine_launch *l, struct err *e)
 	if (r == -EPIPE || r == -ECONNRESET)
 		return failure(l, e);
 	return r < 0 ? err_errno(e, r, "release the container's process") : 0;
+}
+
+/* The child may be unable to make any call, so its word in memory is looked at, for the moment
+ * that the filter takes; its end is seen at once. */
+int engine_launch_listener(struct engine_launch *l, int pidfd, uint64_t deadline_ms, struct err *e)
+{
+	uint32_t theirs;
+
+	while (!(theirs = atomic_load(&l->report->listener))) {
+		struct pollfd p = {.fd = l->conn, .events = POLLIN};
+		if (poll(&p, 1, 1) > 0)
+			return failure(l, e);
+		if (time_left_ms(deadline_ms) == 0)
+			return err_set(e, -ETIMEDOUT,
+				       "the container's process did not come far: %s",
+				       stage_name(l->report->stage));
+	}
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)theirs - 1, 0);
+	return fd < 0 ? err_errno(e, -errno, "take the seccomp listener of the process") : fd;
+}
+
+void engine_launch_listener_handed(struct engine_launch *l)
+{
+	atomic_store(&l->report->listener_handed, 1);
 }
 
 int engine_launch_finish(struct engine_launch *l, uint64_t deadline_ms, struct err *e)

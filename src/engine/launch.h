@@ -31,6 +31,13 @@ int engine_launch_begin(int sock, const struct engine_job *job, const struct eng
 int engine_launch_wait(struct engine_launch *l, enum engine_msg_type type, uint64_t deadline_ms,
 		       struct err *e);
 int engine_launch_go(struct engine_launch *l, struct err *e);
+/**
+ * A copy of the descriptor of its filter's listener (engine_seccomp_notifies()), once the filter is
+ * installed; the child goes on with engine_launch_listener_handed(). @pidfd: of the process, whose
+ * own may have been given away. Needs CAP_SYS_PTRACE.
+ */
+int engine_launch_listener(struct engine_launch *l, int pidfd, uint64_t deadline_ms, struct err *e);
+void engine_launch_listener_handed(struct engine_launch *l);
 /** Waits until it has exec'ed; the reason why not is the error. */
 int engine_launch_finish(struct engine_launch *l, uint64_t deadline_ms, struct err *e);
 

@@ -9,6 +9,7 @@
 #include "engine/container.h"
 
 #include "base/fd.h"
+#include "oci/cpu-list.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -92,6 +93,38 @@ static int set_scheduler(pid_t pid, const struct oci_scheduler *s, struct err *e
 	if (syscall(SYS_sched_setattr, pid, &attr, 0) < 0)
 		return err_errno(e, -errno, "scheduler: policy %d", s->policy);
 	return 0;
+}
+
+/* The kernel takes what the cgroup allows of it, and refuses a set of which nothing is left. */
+static int set_affinity(pid_t pid, const char *list)
+{
+	struct oci_cpu_set set;
+	int r = oci_cpu_list_parse(list, &set);
+	if (r == 0 && syscall(SYS_sched_setaffinity, pid, sizeof set, &set) < 0)
+		r = -errno;
+	return r;
+}
+
+void engine_affinity_begin(pid_t pid, const struct oci_cpu_affinity *a)
+{
+	if (a->initial)
+		(void)set_affinity(pid, a->initial);
+}
+
+int engine_affinity_end(pid_t pid, const struct oci_cpu_affinity *a, struct err *e)
+{
+	struct oci_cpu_set all;
+
+	if (a->final) {
+		int r = set_affinity(pid, a->final);
+		return r < 0 ? err_errno(e, r, "execCPUAffinity.final %s", a->final) : 0;
+	}
+	if (!a->initial)
+		return 0;
+	memset(&all, 0xff, sizeof all);
+	return syscall(SYS_sched_setaffinity, pid, sizeof all, &all) < 0
+		       ? err_errno(e, -errno, "execCPUAffinity")
+		       : 0;
 }
 
 int engine_apply_limits(const struct engine_launch *l, const struct oci_process *p, struct err *e)

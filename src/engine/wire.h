@@ -59,6 +59,12 @@ struct engine_report {
 	uint32_t stage;
 	int32_t errnum; /* positive; 0: no failure */
 	int32_t status;
+	/*
+	 * Of a filter with a listener: what the child has of it, plus one; and that the engine has
+	 * handed it on. Words rather than messages, as the filter may forbid every call, and the
+	 * listener, which could allow them, is not there yet.
+	 */
+	_Atomic uint32_t listener, listener_handed;
 	char text[ERR_TEXT_MAX];
 };
 

@@ -218,6 +218,14 @@ static void read_io_priority(struct reader *rd, const Grpc__LinuxIOPriority *m,
 	io->level = ranged(rd, m->priority, 0, 7, "process.ioPriority.priority");
 }
 
+static void read_affinity(struct reader *rd, const Grpc__CPUAffinity *m, struct oci_cpu_affinity *a)
+{
+	if (!m)
+		return;
+	a->initial = some(rd, m->initial, "process.execCPUAffinity.initial");
+	a->final = some(rd, m->final, "process.execCPUAffinity.final");
+}
+
 static void read_process(struct reader *rd, const Grpc__Process *m, struct oci_process *p)
 {
 	p->terminal = m->terminal;
@@ -250,6 +258,7 @@ static void read_process(struct reader *rd, const Grpc__Process *m, struct oci_p
 	p->oom_score_adj = (int)m->oomscoreadj;
 	read_scheduler(rd, m->scheduler, &p->scheduler);
 	read_io_priority(rd, m->iopriority, &p->io_priority);
+	read_affinity(rd, m->execcpuaffinity, &p->exec_cpu_affinity);
 }
 
 /* ---- Resources ---------------------------------------------------------------------------- */
@@ -478,6 +487,8 @@ static void read_seccomp(struct reader *rd, const Grpc__LinuxSeccomp *m, struct 
 	strv(rd, m->architectures, m->n_architectures, "linux.seccomp.architectures",
 	     &c->architectures);
 	strv(rd, m->flags, m->n_flags, "linux.seccomp.flags", &c->flags);
+	c->listener_path = some(rd, m->listenerpath, "linux.seccomp.listenerPath");
+	c->listener_metadata = some(rd, m->listenermetadata, "linux.seccomp.listenerMetadata");
 	c->rules = vec(rd, m->n_syscalls, sizeof *c->rules, OCI_JSON_VALUES_MAX,
 		       "linux.seccomp.syscalls");
 	c->n_rules = c->rules ? m->n_syscalls : 0;

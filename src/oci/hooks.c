@@ -192,7 +192,12 @@ int oci_hooks_run_all(const struct oci_hook_list *l, const char *state_json, con
 	return first;
 }
 
-char *oci_state_json(const struct oci_spec *s, const char *id, const char *status, pid_t pid,
+static const char *version(const struct oci_spec *s)
+{
+	return s->version[0] ? s->version : "1.2.0";
+}
+
+static json_t *state(const struct oci_spec *s, const char *id, const char *status, pid_t pid,
 		     const char *bundle)
 {
 	json_auto_t *o = json_object(), *annotations = json_object();
@@ -201,8 +206,7 @@ char *oci_state_json(const struct oci_spec *s, const char *id, const char *statu
 	for (size_t i = 0; i < s->n_annotations; i++)
 		ok &= json_object_set_new(annotations, s->annotations[i].key,
 					  json_string(s->annotations[i].value)) == 0;
-	ok &= json_object_set_new(o, "ociVersion",
-				  json_string(s->version[0] ? s->version : "1.2.0")) == 0;
+	ok &= json_object_set_new(o, "ociVersion", json_string(version(s))) == 0;
 	ok &= json_object_set_new(o, "id", json_string(id)) == 0;
 	ok &= json_object_set_new(o, "status", json_string(status)) == 0;
 	if (pid > 0)
@@ -210,5 +214,27 @@ char *oci_state_json(const struct oci_spec *s, const char *id, const char *statu
 	ok &= json_object_set_new(o, "bundle", json_string(bundle)) == 0;
 	if (s->n_annotations > 0)
 		ok &= json_object_set(o, "annotations", annotations) == 0;
+	return ok ? json_incref(o) : NULL;
+}
+
+char *oci_state_json(const struct oci_spec *s, const char *id, const char *status, pid_t pid,
+		     const char *bundle)
+{
+	json_auto_t *o = state(s, id, status, pid, bundle);
+	return o ? json_dumps(o, JSON_COMPACT) : NULL;
+}
+
+char *oci_process_state_json(const struct oci_spec *s, const char *id, const char *status,
+			     pid_t pid, pid_t init_pid, const char *bundle)
+{
+	json_auto_t *o = json_object();
+	const char *metadata = s->seccomp.listener_metadata;
+
+	bool ok = json_object_set_new(o, "ociVersion", json_string(version(s))) == 0;
+	ok &= json_object_set_new(o, "fds", json_pack("[s]", "seccompFd")) == 0;
+	ok &= json_object_set_new(o, "pid", json_integer(pid)) == 0;
+	if (metadata)
+		ok &= json_object_set_new(o, "metadata", json_string(metadata)) == 0;
+	ok &= json_object_set_new(o, "state", state(s, id, status, init_pid, bundle)) == 0;
 	return ok ? json_dumps(o, JSON_COMPACT) : NULL;
 }

@@ -39,3 +39,11 @@ int oci_hooks_run_all(const struct oci_hook_list *l, const char *state_json, con
  */
 char *oci_state_json(const struct oci_spec *s, const char *id, const char *status, pid_t pid,
 		     const char *bundle);
+
+/**
+ * The state of a process that a seccomp listener is told, with the spec's listenerMetadata; as
+ * above. @pid is the process', @init_pid the container's.
+ * Source: config-linux.md "The Container Process State".
+ */
+char *oci_process_state_json(const struct oci_spec *s, const char *id, const char *status,
+			     pid_t pid, pid_t init_pid, const char *bundle);

@@ -135,6 +135,17 @@ static void read_io_priority(struct oci_reader *rd, const struct json_at *proces
 	io->level = (int)json_read_int(&rd->j, &at, "priority", 0, 7, 0);
 }
 
+static void read_affinity(struct oci_reader *rd, const struct json_at *process,
+			  struct oci_cpu_affinity *a)
+{
+	struct json_at at;
+
+	if (!json_read_object(&rd->j, process, "execCPUAffinity", &at))
+		return;
+	a->initial = oci_read_text(rd, &at, "initial");
+	a->final = oci_read_text(rd, &at, "final");
+}
+
 void oci_read_process(struct oci_reader *rd, const struct json_at *at, struct oci_process *p)
 {
 	struct json_reader *j = &rd->j;
@@ -159,6 +170,7 @@ void oci_read_process(struct oci_reader *rd, const struct json_at *at, struct oc
 	p->oom_score_adj = (int)json_read_int(j, at, "oomScoreAdj", -1000, 1000, 0);
 	read_scheduler(rd, at, &p->scheduler);
 	read_io_priority(rd, at, &p->io_priority);
+	read_affinity(rd, at, &p->exec_cpu_affinity);
 }
 
 int oci_process_parse(const char *json, size_t len, struct oci_process **ret,

@@ -4,7 +4,7 @@
  *
  * The wire cannot tell absent from zero, and has no place for what came late to the specification.
  * Most of that travels in fields of our own (those from 1001 on), which agents that do not know
- * them skip, and which are sent only where a value is given. Lost is seccomp's listener.
+ * them skip, and which are sent only where a value is given.
  *
  * What is sent is understood by every agent of the field: "CAP_X", "mnt" and "net", errno EPERM
  * where the specification implies it. What is accepted is what every shim of the field sends:

@@ -198,6 +198,12 @@ static json_t *process(struct writer *w, const struct oci_process *p)
 		put_int(w, io, "priority", p->io_priority.level);
 		put(w, o, "ioPriority", io);
 	}
+	if (p->exec_cpu_affinity.initial || p->exec_cpu_affinity.final) {
+		json_t *affinity = json_object();
+		put_text(w, affinity, "initial", p->exec_cpu_affinity.initial);
+		put_text(w, affinity, "final", p->exec_cpu_affinity.final);
+		put(w, o, "execCPUAffinity", affinity);
+	}
 	return o;
 }
 

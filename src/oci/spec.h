@@ -65,6 +65,12 @@ struct oci_scheduler {
 	uint64_t runtime_ns, deadline_ns, period_ns; /* of SCHED_DEADLINE */
 };
 
+/* Lists as those of cpusets, "0-3,7"; NULL: not changed. */
+struct oci_cpu_affinity {
+	char *initial; /* while the process enters the container */
+	char *final;   /* of the program that it runs */
+};
+
 struct oci_process {
 	bool terminal;
 	uint32_t console_height, console_width; /* 0: unset */
@@ -82,6 +88,8 @@ struct oci_process {
 	int oom_score_adj; /* -1000 to 1000 */
 	struct oci_io_priority io_priority;
 	struct oci_scheduler scheduler;
+	struct oci_cpu_affinity exec_cpu_affinity; /* of execs; the container's own is not for its
+						      init */
 };
 
 struct oci_id_mapping {

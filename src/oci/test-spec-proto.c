@@ -33,15 +33,9 @@ static json_t *walk(json_t *v, const char *a, const char *b)
 /* What of a document the wire carries, as it arrives: see oci/spec-proto.h. */
 static void lose(json_t *doc)
 {
-	static const char *const lost[][3] = {
-		{"linux", "seccomp", "listenerPath"},
-		{"linux", "seccomp", "listenerMetadata"},
-	};
 	json_t *el, *process = json_object_get(doc, "process");
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(lost); i++)
-		json_object_del(walk(doc, lost[i][0], lost[i][1]), lost[i][2]);
 	if (json_is_integer(json_object_get(process, "oomScoreAdj")) &&
 	    json_integer_value(json_object_get(process, "oomScoreAdj")) == 0)
 		json_object_del(process, "oomScoreAdj");

@@ -276,6 +276,24 @@ static const struct {
 	{PROC(", \"scheduler\": {\"policy\": \"SCHED_X\"}"),
 	 "process.scheduler.policy is \"SCHED_X\": must be one of SCHED_OTHER, SCHED_FIFO, "
 	 "SCHED_RR, SCHED_BATCH, SCHED_ISO, SCHED_IDLE, SCHED_DEADLINE"},
+	{PROC(", \"scheduler\": {\"policy\": \"SCHED_OTHER\", \"priority\": 5}"),
+	 "process.scheduler.priority is 5: SCHED_OTHER has no priorities"},
+	{PROC(", \"scheduler\": {\"policy\": \"SCHED_RR\"}"),
+	 "process.scheduler.priority is 0: must be from 1 to 99 for SCHED_RR"},
+	{PROC(", \"scheduler\": {\"policy\": \"SCHED_BATCH\", \"period\": 7}"),
+	 "process.scheduler has runtime, deadline or period: SCHED_BATCH has none"},
+	{PROC(", \"scheduler\": {\"policy\": \"SCHED_DEADLINE\", \"runtime\": 2, \"deadline\": 1}"),
+	 "process.scheduler has runtime 2, deadline 1, period 0: each must be at most the next"},
+	{PROC(", \"execCPUAffinity\": {\"final\": \"0-\"}"),
+	 "process.execCPUAffinity.final is \"0-\": must be a list such as 0-3,7"},
+	{PROC(", \"execCPUAffinity\": {\"initial\": \"3-1\"}"),
+	 "process.execCPUAffinity.initial is \"3-1\": must be a list such as 0-3,7"},
+	{PROC(", \"execCPUAffinity\": {\"initial\": \"1,,2\"}"),
+	 "process.execCPUAffinity.initial is \"1,,2\": must be a list such as 0-3,7"},
+	{PROC(", \"execCPUAffinity\": {\"initial\": \"0 1\"}"),
+	 "process.execCPUAffinity.initial is \"0 1\": must be a list such as 0-3,7"},
+	{PROC(", \"execCPUAffinity\": {\"initial\": \"8192\"}"),
+	 "process.execCPUAffinity.initial is \"8192\": processors are numbered below 8192"},
 	{PROC(", \"ioPriority\": {\"class\": \"IOPRIO_CLASS_RT\", \"priority\": 8}"),
 	 "process.ioPriority.priority is 8: must be an integer from 0 to 7"},
 
@@ -374,6 +392,10 @@ static const struct {
 	 "linux.resources.blockIO.weightDevice[0].minor is missing"},
 
 	{SECC("\"syscalls\": []"), "linux.seccomp.defaultAction is missing"},
+	{SECC("\"defaultAction\": \"SCMP_ACT_ALLOW\", \"listenerMetadata\": \"x\""),
+	 "linux.seccomp.listenerMetadata is given: needs listenerPath"},
+	{SECC("\"defaultAction\": \"SCMP_ACT_ALLOW\", \"listenerPath\": \"x\""),
+	 "linux.seccomp.listenerPath is \"x\": must be an absolute path"},
 	{SECC("\"defaultAction\": \"ALLOW\""),
 	 "linux.seccomp.defaultAction is \"ALLOW\": must be one of SCMP_ACT_KILL, "
 	 "SCMP_ACT_KILL_PROCESS, SCMP_ACT_KILL_THREAD, SCMP_ACT_TRAP, SCMP_ACT_ERRNO, "

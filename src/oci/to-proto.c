@@ -155,6 +155,16 @@ static Grpc__LinuxIOPriority *io_priority(struct writer *w, const struct oci_io_
 	return m;
 }
 
+static Grpc__CPUAffinity *affinity(struct writer *w, const struct oci_cpu_affinity *a)
+{
+	Grpc__CPUAffinity *m = NEW(w, Grpc__CPUAffinity, grpc__cpuaffinity__init);
+	if (!m)
+		return NULL;
+	m->initial = text(w, a->initial);
+	m->final = text(w, a->final);
+	return m;
+}
+
 static Grpc__Process *process(struct writer *w, const struct oci_process *p)
 {
 	Grpc__Process *m = NEW(w, Grpc__Process, grpc__process__init);
@@ -185,6 +195,8 @@ static Grpc__Process *process(struct writer *w, const struct oci_process *p)
 		m->scheduler = scheduler(w, &p->scheduler);
 	if (p->io_priority.present)
 		m->iopriority = io_priority(w, &p->io_priority);
+	if (p->exec_cpu_affinity.initial || p->exec_cpu_affinity.final)
+		m->execcpuaffinity = affinity(w, &p->exec_cpu_affinity);
 	return m;
 }
 
@@ -433,6 +445,8 @@ static Grpc__LinuxSeccomp *seccomp(struct writer *w, const struct oci_seccomp *c
 	}
 	strv(w, &c->architectures, &m->architectures, &m->n_architectures);
 	strv(w, &c->flags, &m->flags, &m->n_flags);
+	m->listenerpath = text(w, c->listener_path);
+	m->listenermetadata = text(w, c->listener_metadata);
 	VEC(w, m->syscalls, m->n_syscalls, c->n_rules);
 	for (size_t i = 0; i < m->n_syscalls; i++)
 		m->syscalls[i] = seccomp_rule(w, &c->rules[i]);

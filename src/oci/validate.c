@@ -2,9 +2,11 @@
 #include "oci/validate.h"
 
 #include "fmt/json.h"
+#include "oci/cpu-list.h"
 #include "oci/words.h"
 
 #include <limits.h>
+#include <linux/sched.h>
 #include <string.h>
 
 #define TRY(x)                        \
@@ -146,6 +148,46 @@ static int check_rlimits(const struct oci_process *p, struct err *e)
 	return 0;
 }
 
+static int check_affinity(const char *list, const char *name, struct err *e)
+{
+	int r = list ? oci_cpu_list_parse(list, NULL) : 0;
+	if (r == -ERANGE)
+		REFUSE("process.execCPUAffinity.%s is %s: processors are numbered below %d", name,
+		       SHOW(list), OCI_CPUS_MAX);
+	if (r < 0)
+		REFUSE("process.execCPUAffinity.%s is %s: must be a list such as 0-3,7", name,
+		       SHOW(list));
+	return 0;
+}
+
+/* Which numbers a policy takes: sched(7). */
+static int check_scheduler(const struct oci_scheduler *s, struct err *e)
+{
+	bool realtime = s->policy == SCHED_FIFO || s->policy == SCHED_RR;
+	bool deadline = s->policy == SCHED_DEADLINE;
+	const char *policy = oci_word_name(oci_sched_policy_words, s->policy);
+
+	if (!s->present)
+		return 0;
+	if (!policy)
+		REFUSE("process.scheduler.policy is %d: no such policy", s->policy);
+	if (s->priority != 0 && !realtime)
+		REFUSE("process.scheduler.priority is %d: %s has no priorities", s->priority,
+		       policy);
+	if (realtime && (s->priority < 1 || s->priority > 99))
+		REFUSE("process.scheduler.priority is %d: must be from 1 to 99 for %s", s->priority,
+		       policy);
+	if (!deadline && (s->runtime_ns || s->deadline_ns || s->period_ns))
+		REFUSE("process.scheduler has runtime, deadline or period: %s has none", policy);
+	if (deadline && (s->runtime_ns == 0 || s->runtime_ns > s->deadline_ns ||
+			 (s->period_ns && s->deadline_ns > s->period_ns)))
+		REFUSE("process.scheduler has runtime %llu, deadline %llu, period %llu: each must "
+		       "be at most the next",
+		       (unsigned long long)s->runtime_ns, (unsigned long long)s->deadline_ns,
+		       (unsigned long long)s->period_ns);
+	return 0;
+}
+
 int oci_process_validate(const struct oci_process *p, struct err *e)
 {
 	if (p->args.n == 0)
@@ -158,6 +200,9 @@ int oci_process_validate(const struct oci_process *p, struct err *e)
 	TRY(check_rlimits(p, e));
 	if (p->has_oom_score_adj && (p->oom_score_adj < -1000 || p->oom_score_adj > 1000))
 		REFUSE("process.oomScoreAdj is %d: must be from -1000 to 1000", p->oom_score_adj);
+	TRY(check_scheduler(&p->scheduler, e));
+	TRY(check_affinity(p->exec_cpu_affinity.initial, "initial", e));
+	TRY(check_affinity(p->exec_cpu_affinity.final, "final", e));
 	/* struct winsize of asm-generic/termios.h */
 	if (p->console_height > UINT16_MAX || p->console_width > UINT16_MAX)
 		REFUSE("process.consoleSize is %ux%u: at most %d are possible", p->console_width,
@@ -375,6 +420,10 @@ static int check_seccomp(const struct oci_seccomp *c, struct err *e)
 	TRY(check_words(&c->architectures, oci_seccomp_arch_words, "linux.seccomp.architectures",
 			e));
 	TRY(check_words(&c->flags, oci_seccomp_flag_words, "linux.seccomp.flags", e));
+	if (c->listener_metadata && !c->listener_path)
+		REFUSE("linux.seccomp.listenerMetadata is given: needs listenerPath");
+	if (c->listener_path)
+		TRY(check_path(c->listener_path, e, "linux.seccomp.listenerPath"));
 	for (size_t i = 0; i < c->n_rules; i++)
 		TRY(check_seccomp_rule(&c->rules[i], i, e));
 	return 0;

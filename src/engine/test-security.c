@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a process may do: seccomp with and without a listener, labels, credentials, priorities. */
+#include "engine/testbed.h"
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "engine/filter.h"
+
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+static const char wait_here[] = "echo up; sleep 1000 & wait";
+
+/* ---- Compiled once ------------------------------------------------------------------------ */
+
+int __real_engine_seccomp_compile(const struct oci_seccomp *s, struct engine_bpf *ret,
+				  struct err *e);
+int __wrap_engine_seccomp_compile(const struct oci_seccomp *s, struct engine_bpf *ret,
+				  struct err *e);
+
+static int compiled;
+
+int __wrap_engine_seccomp_compile(const struct oci_seccomp *s, struct engine_bpf *ret,
+				  struct err *e)
+{
+	compiled++;
+	return __real_engine_seccomp_compile(s, ret, e);
+}
+
+static void test_a_profile_is_compiled_once(void **state)
+{
+	struct running c;
+
+	compiled = 0;
+	testbed_start(*state, "c", wait_here,
+		      "{'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','syscalls':["
+		      "{'names':['sethostname'],'action':'SCMP_ACT_ERRNO','errnoRet':77}]}}}",
+		      &c);
+	for (int i = 0; i < 5; i++) {
+		const struct result *r = testbed_exec(
+			&c, "grep -E '^Seccomp:' /proc/self/status; hostname x 2>&1 | wc -l", NULL);
+		assert_int_equal(r->r, 0);
+		assert_string_equal(r->out, "Seccomp:\t2\n1\n");
+	}
+	assert_int_equal(compiled, 1);
+	testbed_stop(&c);
+}
+
+/* ---- A listener --------------------------------------------------------------------------- */
+
+/* Decides as a seccomp agent does: each call is answered with an errno, or goes on. */
+struct listener {
+	pthread_t thread;
+	char path[128];
+	int sock;
+	int answer;	 /* of mkdir(2) */
+	int connections; /* how many to serve */
+	char state[4096];
+	int calls;
+	bool closed; /* each connection ended after one message */
+};
+
+static int receive(int conn, char *text, size_t size)
+{
+	union {
+		struct cmsghdr head;
+		char space[CMSG_SPACE(sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = text, .iov_len = size - 1};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = &control,
+			   .msg_controllen = sizeof control};
+	ssize_t n = recvmsg(conn, &m, MSG_CMSG_CLOEXEC);
+	int fd = -1;
+
+	if (n <= 0 || !CMSG_FIRSTHDR(&m))
+		return -1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof fd);
+	text[n] = '\0';
+	return fd;
+}
+
+static void decide(struct listener *l, int fd)
+{
+	/* until the last process with the filter has gone */
+	for (;;) {
+		struct seccomp_notif q = {.id = 0};
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		if (poll(&p, 1, 20000) != 1 || !(p.revents & POLLIN))
+			return;
+		if (ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &q) < 0)
+			continue;
+		struct seccomp_notif_resp answer = {.id = q.id,
+						    .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+		if (q.data.nr == SYS_mkdir && l->answer) {
+			answer.flags = 0;
+			answer.error = -l->answer;
+		}
+		l->calls++;
+		(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+	}
+}
+
+static void *serve(void *arg)
+{
+	struct listener *l = arg;
+	char byte;
+
+	l->closed = true;
+	for (int i = 0; i < l->connections; i++) {
+		int conn = accept4(l->sock, NULL, NULL, SOCK_CLOEXEC);
+		int fd = receive(conn, l->state, sizeof l->state);
+		l->closed &= recv(conn, &byte, 1, 0) == 0;
+		(void)close_fd(conn);
+		if (fd >= 0)
+			decide(l, fd);
+		(void)close_fd(fd);
+	}
+	return NULL;
+}
+
+static void listener_start(struct testbed *t, struct listener *l)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	(void)snprintf(l->path, sizeof l->path, "%s/listener", t->dir);
+	memcpy(addr.sun_path, l->path, strlen(l->path) + 1);
+	l->sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(l->sock, (struct sockaddr *)&addr, sizeof addr), 0);
+	assert_int_equal(listen(l->sock, 8), 0);
+	assert_int_equal(pthread_create(&l->thread, NULL, serve, l), 0);
+}
+
+static void listener_stop(struct listener *l)
+{
+	pthread_join(l->thread, NULL);
+	(void)close(l->sock);
+	(void)unlink(l->path);
+}
+
+static const char *profile(const struct testbed *t, const char *rest)
+{
+	static char text[1024];
+
+	(void)snprintf(text, sizeof text,
+		       "{'annotations':{'a':'b'},'linux':{'seccomp':{"
+		       "'listenerPath':'%s/listener','listenerMetadata':'meta',%s}}}",
+		       t->dir, rest);
+	return text;
+}
+
+static const char notify_mkdir[] = "'defaultAction':'SCMP_ACT_ALLOW',"
+				   "'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_NOTIFY'}]";
+
+static void check_state(struct testbed *t, const char *text, const char *status)
+{
+	json_t *j = json_loads(text, 0, NULL), *state = json_object_get(j, "state");
+
+	assert_non_null(j);
+	assert_string_equal(json_string_value(json_object_get(j, "ociVersion")), "1.0.2");
+	assert_string_equal(json_string_value(json_object_get(j, "metadata")), "meta");
+	assert_int_equal(json_array_size(json_object_get(j, "fds")), 1);
+	assert_string_equal(json_string_value(json_array_get(json_object_get(j, "fds"), 0)),
+			    "seccompFd");
+	assert_true(json_integer_value(json_object_get(j, "pid")) > 0);
+	assert_string_equal(json_string_value(json_object_get(state, "id")), "c");
+	assert_string_equal(json_string_value(json_object_get(state, "status")), status);
+	assert_string_equal(json_string_value(json_object_get(state, "bundle")), t->dir);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(state, "annotations"), "a")),
+		"b");
+	json_decref(j);
+}
+
+static void test_a_listener_decides(void **state)
+{
+	struct listener l = {.answer = EOWNERDEAD, .connections = 1};
+
+	listener_start(*state, &l);
+	testbed_expect(*state, "mkdir /tmp/a 2>&1; echo end", profile(*state, notify_mkdir), 0,
+		       "mkdir: can't create directory '/tmp/a': Owner died\nend\n");
+	listener_stop(&l);
+	assert_int_equal(l.calls, 1);
+	assert_true(l.closed);
+	check_state(*state, l.state, "created");
+
+	/* with every flag that there is */
+	l = (struct listener){.answer = 0, .connections = 1};
+	char text[512];
+	(void)snprintf(text, sizeof text,
+		       "%s,'flags':['SECCOMP_FILTER_FLAG_TSYNC',"
+		       "'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']",
+		       notify_mkdir);
+	listener_start(*state, &l);
+	testbed_expect(*state, "mkdir /tmp/a; echo $?", profile(*state, text), 0, "0\n");
+	listener_stop(&l);
+}
+
+/* Also about the calls that the engine itself still makes, and those that it would need to talk. */
+static void test_a_listener_decides_about_everything(void **state)
+{
+	struct listener l = {.connections = 1};
+
+	listener_start(*state, &l);
+	testbed_expect(*state, "echo all", profile(*state, "'defaultAction':'SCMP_ACT_NOTIFY'"), 0,
+		       "all\n");
+	listener_stop(&l);
+	assert_true(l.calls > 10);
+
+	/* every call but these fails */
+	l = (struct listener){.connections = 1};
+	listener_start(*state, &l);
+	const struct result *r = testbed_run(
+		*state, "true",
+		profile(*state, "'defaultAction':'SCMP_ACT_ERRNO','syscalls':["
+				"{'names':['execve','capset'],'action':'SCMP_ACT_NOTIFY'},"
+				"{'names':['exit_group'],'action':'SCMP_ACT_ALLOW'}]"));
+	assert_int_equal(r->r, 0); /* it ran, for what that was worth */
+	listener_stop(&l);
+	assert_true(l.calls >= 2);
+}
+
+static void test_execs_have_listeners_of_their_own(void **state)
+{
+	struct listener l = {.answer = EOWNERDEAD, .connections = 1};
+	struct running c;
+
+	/* the container's own listener stays busy while it lives, so it ends first */
+	listener_start(*state, &l);
+	testbed_start(*state, "c", "echo up; mkdir /tmp/a; exec sleep 1000",
+		      profile(*state, notify_mkdir), &c);
+	struct listener second = {.answer = EOWNERDEAD, .connections = 1};
+	(void)unlink(l.path);
+	listener_start(*state, &second);
+	const struct result *r = testbed_exec(&c, "mkdir /tmp/b 2>&1", NULL);
+	assert_int_equal(r->r, 0);
+	assert_string_equal(r->out, "mkdir: can't create directory '/tmp/b': Owner died\n");
+	listener_stop(&second);
+	check_state(*state, second.state, "running");
+	testbed_stop(&c);
+	listener_stop(&l);
+}
+
+static void test_without_a_listener_nothing_runs(void **state)
+{
+	struct testbed *t = *state;
+
+	testbed_refuses(t, "echo x", profile(t, notify_mkdir), -ENOENT,
+			"connect to the seccomp listener");
+	testbed_refuses(t, "echo x",
+			"{'linux':{'seccomp':{'defaultAction':'SCMP_ACT_ALLOW','syscalls':["
+			"{'names':['mkdir'],'action':'SCMP_ACT_NOTIFY'}]}}}",
+			-EINVAL, "needs a listenerPath");
+	/* nobody is told of a profile without such an action */
+	testbed_expect(t, "echo x", profile(t, "'defaultAction':'SCMP_ACT_ALLOW'"), 0, "x\n");
+
+	/* a listener that is not wanted at its path does not keep an exec */
+	struct running c;
+	struct listener l = {.connections = 1};
+	listener_start(t, &l);
+	testbed_start(t, "c", "echo up; exec sleep 1000", profile(t, notify_mkdir), &c);
+	(void)unlink(l.path);
+	const struct result *r = testbed_exec(&c, "echo x", NULL);
+	assert_int_equal(r->r, -ENOENT);
+	assert_non_null(strstr(r->e.text, "connect to the seccomp listener"));
+	testbed_stop(&c);
+	listener_stop(&l);
+}
+
+/* ---- Where execs run ---------------------------------------------------------------------- */
+
+static int first_cpu(void)
+{
+	cpu_set_t set;
+
+	assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &set))
+			return i;
+	return 0;
+}
+
+static void expect_cpus(struct running *c, const char *patch, const char *cpus)
+{
+	char expected[64];
+	const struct result *r =
+		testbed_exec(c, "grep Cpus_allowed_list /proc/self/status | cut -f 2", patch);
+
+	assert_int_equal(r->r, 0);
+	(void)snprintf(expected, sizeof expected, "%s\n", cpus);
+	assert_string_equal(r->out, expected);
+}
+
+static void test_affinity_of_execs(void **state)
+{
+	struct running c;
+	char text[128], cpu[16], all[64];
+	const struct result *r;
+
+	(void)snprintf(cpu, sizeof cpu, "%d", first_cpu());
+	(void)snprintf(text, sizeof text, "{'process':{'execCPUAffinity':{'final':'%s'}}}", cpu);
+	testbed_start(*state, "c",
+		      "grep Cpus_allowed_list /proc/self/status >/tmp/own; echo up; sleep 1000 & "
+		      "wait",
+		      text, &c);
+	/* not of the container's init, but of what is exec'ed unless that brings its own */
+	r = testbed_exec(&c, "cut -f 2 /tmp/own", NULL);
+	(void)snprintf(all, sizeof all, "%.*s", (int)strcspn(r->out, "\n"), r->out);
+	expect_cpus(&c, NULL, cpu);
+	(void)snprintf(text, sizeof text, "{'execCPUAffinity':{'initial':'%s'}}", cpu);
+	expect_cpus(&c, text, all);
+	(void)snprintf(text, sizeof text,
+		       "{'execCPUAffinity':{'initial':'8000','final':'%s-8191'}}", cpu);
+	r = testbed_exec(&c, "true", text);
+	assert_int_equal(r->r, 0);
+	r = testbed_exec(&c, "true", "{'execCPUAffinity':{'final':'8000'}}");
+	assert_int_equal(r->r, -EINVAL);
+	assert_non_null(strstr(r->e.text, "execCPUAffinity.final 8000"));
+	testbed_stop(&c);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_a_profile_is_compiled_once),
+		CASE(test_a_listener_decides),
+		CASE(test_a_listener_decides_about_everything),
+		CASE(test_execs_have_listeners_of_their_own),
+		CASE(test_without_a_listener_nothing_runs),
+		CASE(test_affinity_of_execs),
+	};
+	return RUN_TESTS();
+}
