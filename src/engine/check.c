@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "engine/sysctl.h"
+#include "engine/trees.h"
 #include "oci/validate.h"
 
 #include <fcntl.h>
@@ -26,8 +27,8 @@ static int check_user_namespace(const struct oci_spec *s, struct err *e)
 {
 	const struct oci_namespace *u = oci_spec_namespace(s, OCI_NS_USER);
 	bool maps = s->n_uid_mappings || s->n_gid_mappings;
-	if (maps && (!u || (u->path && u->path[0])))
-		return err_set(e, -EINVAL, "id mappings need a new user namespace");
+	if (maps && !u)
+		return err_set(e, -EINVAL, "id mappings need a user namespace");
 	if (u && !(u->path && u->path[0]) && (!s->n_uid_mappings || !s->n_gid_mappings))
 		return err_set(e, -EINVAL,
 			       "a new user namespace needs uidMappings and gidMappings");
@@ -37,15 +38,18 @@ static int check_user_namespace(const struct oci_spec *s, struct err *e)
 /* What is not done is refused, not left out. */
 static int check_unsupported(const struct oci_spec *s, struct err *e)
 {
-	for (size_t i = 0; i < s->n_mounts; i++)
-		if (s->mounts[i].n_uid_mappings || s->mounts[i].n_gid_mappings)
-			return err_set(e, -EOPNOTSUPP,
-				       "mount %s: id-mapped mounts are not supported",
-				       s->mounts[i].destination);
-	if (s->monotonic.present || s->boottime.present)
-		return err_set(e, -EOPNOTSUPP, "timeOffsets are not supported");
 	if (s->intel_rdt.present)
 		return err_set(e, -EOPNOTSUPP, "intelRdt is not supported");
+	return 0;
+}
+
+/* They are fixed as soon as somebody is in the namespace: time_namespaces(7). */
+static int check_time_namespace(const struct oci_spec *s, struct err *e)
+{
+	const struct oci_namespace *t = oci_spec_namespace(s, OCI_NS_TIME);
+	bool is_new = t && !(t->path && t->path[0]);
+	if ((s->monotonic.present || s->boottime.present) && !is_new)
+		return err_set(e, -EINVAL, "timeOffsets need a new time namespace");
 	return 0;
 }
 
@@ -72,27 +76,79 @@ int engine_check_spec(const struct engine *g, const char *id, const struct oci_s
 	if (r == 0)
 		r = check_user_namespace(spec, e);
 	if (r == 0)
+		r = check_time_namespace(spec, e);
+	if (r == 0)
 		r = check_unsupported(spec, e);
+	if (r == 0)
+		r = engine_trees_check(spec, e);
 	for (size_t i = 0; r == 0 && i < spec->n_sysctl; i++)
 		r = engine_sysctl_check(spec, spec->sysctl[i].key, g->network_is_pods, e);
 	return r;
+}
+
+void engine_format_map(const struct oci_id_mapping *m, size_t n, struct buf *out)
+{
+	for (size_t i = 0; i < n; i++)
+		buf_printf(out, "%u %u %u\n", m[i].container_id, m[i].host_id, m[i].size);
 }
 
 static int write_map(int proc_pid_fd, const char *file, const struct oci_id_mapping *m, size_t n,
 		     struct err *e)
 {
 	_cleanup_buf_ struct buf b = BUF_INIT;
-	for (size_t i = 0; i < n; i++)
-		buf_printf(&b, "%u %u %u\n", m[i].container_id, m[i].host_id, m[i].size);
+	engine_format_map(m, n, &b);
 	int r = buf_failed(&b) ? -ENOMEM : file_write(proc_pid_fd, file, b.data);
 	return r < 0 ? err_errno(e, r, "write %s", file) : 0;
+}
+
+static bool has_range(const struct oci_id_mapping *m, size_t n, const unsigned range[3])
+{
+	for (size_t i = 0; i < n; i++)
+		if (m[i].container_id == range[0] && m[i].host_id == range[1] &&
+		    m[i].size == range[2])
+			return true;
+	return false;
+}
+
+/* The kernel sorts longer maps, so the order says nothing. */
+static int compare_map(int proc_pid_fd, const char *file, const struct oci_id_mapping *m, size_t n,
+		       struct err *e)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	size_t lines = 0;
+	bool same = true;
+	int r = n ? file_read(proc_pid_fd, file, 65536, &b) : 0;
+	if (r < 0)
+		return err_errno(e, r, "read %s", file);
+	for (const char *p = n ? b.data : NULL; p && *p; lines++) {
+		unsigned range[3];
+		same &= sscanf(p, "%u %u %u", &range[0], &range[1], &range[2]) == 3 &&
+			has_range(m, n, range);
+		p = strchr(p, '\n');
+		p += p != NULL;
+	}
+	if (!same || lines != n)
+		return err_set(e, -EINVAL,
+			       "the joined user namespace has another %s than the spec's mappings",
+			       file);
+	return 0;
+}
+
+/* Whoever gives mappings along with a namespace that exists relies on them. */
+static int compare_maps(int proc_pid_fd, const struct oci_spec *s, struct err *e)
+{
+	int r = compare_map(proc_pid_fd, "uid_map", s->uid_mappings, s->n_uid_mappings, e);
+	return r < 0 ? r
+		     : compare_map(proc_pid_fd, "gid_map", s->gid_mappings, s->n_gid_mappings, e);
 }
 
 int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e)
 {
 	const struct oci_namespace *u = oci_spec_namespace(spec, OCI_NS_USER);
-	if (!u || (u->path && u->path[0]))
+	if (!u)
 		return 0;
+	if (u->path && u->path[0])
+		return compare_maps(proc_pid_fd, spec, e);
 	int r = write_map(proc_pid_fd, "uid_map", spec->uid_mappings, spec->n_uid_mappings, e);
 	return r < 0 ? r
 		     : write_map(proc_pid_fd, "gid_map", spec->gid_mappings, spec->n_gid_mappings,

@@ -42,14 +42,20 @@ static void at(struct engine_child *c, enum engine_stage stage)
 /* The engine has gone or given up: nobody is left to report to. */
 static int await_go(struct engine_child *c, int *ret_pid, struct err *e)
 {
-	struct engine_msg m;
-	size_t no_fds = 0;
-	ssize_t n = scm_recv(c->conn, &m, sizeof m, NULL, &no_fds, -1);
-	if (n != sizeof m || m.type != ENGINE_MSG_GO)
-		return err_set(e, -ECANCELED, "the engine gave up");
-	if (ret_pid)
-		*ret_pid = m.pid;
-	return 0;
+	for (;;) {
+		struct engine_msg m;
+		int fd = -EBADF;
+		size_t n_fds = 1;
+		ssize_t n = scm_recv(c->conn, &m, sizeof m, &fd, &n_fds, -1);
+		if (n == sizeof m && m.type == ENGINE_MSG_TREE && n_fds &&
+		    engine_trees_keep(&c->trees, c->job.spec.n_mounts, m.pid, fd) == 0)
+			continue;
+		if (n != sizeof m || m.type != ENGINE_MSG_GO)
+			return err_set(e, -ECANCELED, "the engine gave up");
+		if (ret_pid)
+			*ret_pid = m.pid;
+		return 0;
+	}
 }
 
 static int tell(struct engine_child *c, uint32_t type, int fd, struct err *e)
@@ -122,11 +128,11 @@ static int set_up_tree(struct engine_child *c, struct err *e)
 {
 	const struct engine_job *job = &c->job;
 	at(c, ENGINE_STAGE_ROOTFS);
-	c->root_fd = engine_rootfs_open(job, e);
+	c->root_fd = engine_rootfs_open(job, &c->trees, e);
 	if (c->root_fd < 0)
 		return c->root_fd;
 	at(c, ENGINE_STAGE_MOUNTS);
-	int r = engine_rootfs_mounts(c->root_fd, job, e);
+	int r = engine_rootfs_mounts(c->root_fd, job, &c->trees, e);
 	if (r < 0)
 		return r;
 	at(c, ENGINE_STAGE_DEVICES);

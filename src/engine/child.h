@@ -8,6 +8,7 @@
 
 #include "engine/creds.h"
 #include "engine/job.h"
+#include "engine/trees.h"
 #include "engine/wire.h"
 
 struct engine_child {
@@ -21,6 +22,7 @@ struct engine_child {
 	/* filled while running */
 	int root_fd; /* O_PATH: the container's root */
 	struct engine_job job;
+	struct engine_trees trees;
 	struct engine_caps caps; /* at the end */
 };
 

@@ -36,7 +36,11 @@ struct engine_container {
 int engine_check_spec(const struct engine *g, const char *id, const struct oci_spec *spec,
 		      const char *rootfs, struct err *e);
 
-/** Writes the id maps of a new user namespace, for the process at @proc_pid_fd. */
+/** The lines of a uid_map or gid_map. */
+void engine_format_map(const struct oci_id_mapping *m, size_t n, struct buf *out);
+
+/** Writes the id maps of a new user namespace, for the process at @proc_pid_fd; those of a joined
+ * one must be the spec's, if that has any. */
 int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e);
 
 /**

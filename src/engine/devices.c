@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/devices.h"
 
+#include "base/fd.h"
 #include "sys/inroot.h"
 #include "sys/mountfd.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -77,15 +79,42 @@ static int make_node(int dir, const char *name, const struct oci_device *d)
 	return 0;
 }
 
-/* The outer device of that path, after checking that it is what the spec means. */
-static int bind_node(int root_fd, const struct oci_device *d)
+/* The outer node of that path, if it is what the spec means. */
+static int open_outer(const char *path, const struct oci_device *d)
 {
-	_cleanup_close_ int outer = open(d->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
-	if (outer < 0 || fstat(outer, &st) < 0)
+	_cleanup_close_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!is_device(&st, file_type(d->type), makedev((unsigned)d->major, (unsigned)d->minor)))
 		return -ENODEV;
+	return TAKE_FD(fd);
+}
+
+/* The container may call it by another name than the kernel, which tells its own in sysfs. */
+static int open_by_number(const struct oci_device *d)
+{
+	char path[PATH_MAX];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	(void)snprintf(path, sizeof path, "/sys/dev/%s/%u:%u/uevent",
+		       file_type(d->type) == S_IFBLK ? "block" : "char", (unsigned)d->major,
+		       (unsigned)d->minor);
+	int r = file_read(AT_FDCWD, path, 4096, &b);
+	const char *name = r == 0 && b.len ? strstr(b.data, "DEVNAME=") : NULL;
+	if (!name)
+		return -ENODEV;
+	name += strlen("DEVNAME=");
+	r = path_format(path, sizeof path, "/dev/%.*s", (int)strcspn(name, "\n"), name);
+	return r < 0 ? r : open_outer(path, d);
+}
+
+static int bind_node(int root_fd, const struct oci_device *d)
+{
+	_cleanup_close_ int outer = open_outer(d->path, d);
+	if (outer < 0)
+		outer = open_by_number(d);
+	if (outer < 0)
+		return outer;
 	_cleanup_close_ int mount = mountfd_clone(outer, "", false);
 	if (mount < 0)
 		return mount;
@@ -160,23 +189,31 @@ bool engine_devices_wanted(const struct oci_spec *spec)
 	return true;
 }
 
-static bool is_default(const char *path)
+static bool is_engines(const char *path)
 {
-	for (size_t i = 0; i < ENGINE_DEFAULT_DEVICES; i++)
-		if (strcmp(engine_default_devices[i].path, path) == 0)
-			return true;
 	return strcmp(path, "/dev/ptmx") == 0 || strcmp(path, "/dev/console") == 0;
+}
+
+static bool is_in_spec(const struct oci_spec *spec, const char *path)
+{
+	for (size_t i = 0; i < spec->n_devices; i++)
+		if (strcmp(spec->devices[i].path, path) == 0)
+			return true;
+	return false;
 }
 
 int engine_devices_make(int root_fd, const struct oci_spec *spec, bool user_ns, struct err *e)
 {
 	for (size_t i = 0; i < ENGINE_DEFAULT_DEVICES; i++) {
+		/* The spec may want other owners and rights of them. */
+		if (is_in_spec(spec, engine_default_devices[i].path))
+			continue;
 		int r = make_device(root_fd, &engine_default_devices[i], user_ns, e);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < spec->n_devices; i++) {
-		if (is_default(spec->devices[i].path))
+		if (is_engines(spec->devices[i].path))
 			continue;
 		int r = make_device(root_fd, &spec->devices[i], user_ns, e);
 		if (r < 0)
@@ -234,9 +271,36 @@ int engine_terminal_open(int root_fd, const struct oci_process *p, int *ret_mast
 	return 0;
 }
 
+/*
+ * The file of that name in the container's /dev, and nothing that it leads to: a link there is
+ * replaced. What an image has at /dev could lead into a procfs, where a terminal would hide what
+ * shows there.
+ */
+static int open_console(int root_fd)
+{
+	char name[NAME_MAX + 1];
+	struct stat st;
+	_cleanup_close_ int dir = inroot_parent(root_fd, "/dev/console", name);
+	if (dir < 0)
+		return dir;
+	if (mountfd_is_fs(dir, PROC_SUPER_MAGIC) || mountfd_is_fs(dir, SYSFS_MAGIC))
+		return -EPERM;
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode) &&
+	    unlinkat(dir, name, 0) < 0)
+		return -errno;
+	int made = openat(dir, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (made < 0 && errno != EEXIST)
+		return -errno;
+	(void)close_fd(made);
+	_cleanup_close_ int fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return S_ISLNK(st.st_mode) ? -ELOOP : TAKE_FD(fd);
+}
+
 int engine_terminal_console(int root_fd, int slave, struct err *e)
 {
-	_cleanup_close_ int target = inroot_mkfile(root_fd, "/dev/console", 0600);
+	_cleanup_close_ int target = open_console(root_fd);
 	if (target < 0)
 		return err_errno(e, target, "make /dev/console");
 	_cleanup_close_ int mount = mountfd_clone(slave, "", false);

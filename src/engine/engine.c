@@ -9,6 +9,7 @@
 #include "engine/filter.h"
 #include "engine/launcher.h"
 #include "engine/listener.h"
+#include "engine/trees.h"
 #include "oci/hooks.h"
 #include "oci/validate.h"
 #include "sys/cgroup2.h"
@@ -156,6 +157,8 @@ static void describe(const struct engine_container *c, const char *rootfs,
 		.id = c->id,
 		.rootfs = (char *)rootfs,
 		.cgroup_dir = c->cgroup,
+		.uts_ns = (ns->create | ns->join) & CLONE_NEWUTS,
+		.cgroup_ns = (ns->create | ns->join) & CLONE_NEWCGROUP,
 		.new_uts = ns->create & CLONE_NEWUTS,
 		.new_cgroup_ns = ns->create & CLONE_NEWCGROUP,
 		.user_ns = (ns->create | ns->join) & CLONE_NEWUSER,
@@ -216,7 +219,8 @@ static int run_outer_hooks(struct engine_container *c, struct err *e)
 }
 
 /* @own_pid: its pid namespace is new; one that was joined is shared with others. */
-static int follow_create(struct engine_container *c, bool own_pid, struct err *e)
+static int follow_create(struct engine_container *c, const char *rootfs, bool own_pid,
+			 struct err *e)
 {
 	struct engine_launch *l = &c->init;
 	int r = engine_launch_wait(l, ENGINE_MSG_PID, time_deadline(LAUNCH_TIMEOUT_MS), e);
@@ -224,6 +228,8 @@ static int follow_create(struct engine_container *c, bool own_pid, struct err *e
 		r = engine_write_maps(l->proc_fd, c->spec, e);
 	if (r == 0 && !c->cgroup && engine_owned_open(l->proc_fd, own_pid, &c->owned) < 0)
 		r = err_set(e, -ESRCH, "the process of container %s is gone", c->id);
+	if (r == 0)
+		r = engine_trees_send(l, c->spec, rootfs, e);
 	if (r == 0)
 		r = engine_launch_go(l, e);
 	if (r == 0)
@@ -250,7 +256,7 @@ static int launch_init(struct engine_container *c, const char *rootfs,
 		r = engine_launch_begin(c->engine->sock, &job, io, cgroup_fd, &ns, &c->init, e);
 	(void)close_fd(cgroup_fd);
 	if (r == 0)
-		r = follow_create(c, ns.create & CLONE_NEWPID, e);
+		r = follow_create(c, rootfs, ns.create & CLONE_NEWPID, e);
 	engine_namespaces_close(&ns);
 	return r;
 }

@@ -293,9 +293,11 @@ static void x_job(struct codec *c, struct engine_job *j)
 		c->error = c->encoding ? -EINVAL : -EBADMSG;
 	x_str(c, &j->bundle);
 	x_str(c, &j->cgroup_dir);
+	x_bool(c, &j->uts_ns);
+	x_bool(c, &j->cgroup_ns);
+	x_bool(c, &j->user_ns);
 	x_bool(c, &j->new_uts);
 	x_bool(c, &j->new_cgroup_ns);
-	x_bool(c, &j->user_ns);
 	x_bool(c, &j->sync_hooks);
 	x_spec(c, &j->spec);
 	x_bytes(c, &j->bpf.code, &j->bpf.n);

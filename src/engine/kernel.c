@@ -10,6 +10,7 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 /* A file of the real procfs: nothing mounted over, no link out. */
 static int open_proc(int proc_fd, const char *path, int flags)
@@ -43,15 +44,32 @@ static int set_sysctl(int proc_fd, const struct oci_kv *s, struct err *e)
 	return r < 0 ? err_errno(e, r, "sysctl %s = %s", s->key, s->value) : 0;
 }
 
-int engine_kernel_settings(int proc_fd, const struct engine_job *job, struct err *e)
+/*
+ * A namespace that was joined keeps the host name of whoever made it. A domain name it mostly lacks
+ * (a pod's namespace is made without knowing of one): the first that is given counts.
+ */
+static int set_names(const struct engine_job *job, struct err *e)
 {
 	const struct oci_spec *s = &job->spec;
+	struct utsname now;
+	if (!job->uts_ns || uname(&now) < 0)
+		return 0;
 	if (job->new_uts && s->hostname && s->hostname[0] &&
 	    sethostname(s->hostname, strlen(s->hostname)) < 0)
 		return err_errno(e, -errno, "set hostname %s", s->hostname);
-	if (job->new_uts && s->domainname && s->domainname[0] &&
+	if (s->domainname && s->domainname[0] &&
+	    (job->new_uts || strcmp(now.domainname, "(none)") == 0) &&
 	    setdomainname(s->domainname, strlen(s->domainname)) < 0)
 		return err_errno(e, -errno, "set domain name %s", s->domainname);
+	return 0;
+}
+
+int engine_kernel_settings(int proc_fd, const struct engine_job *job, struct err *e)
+{
+	const struct oci_spec *s = &job->spec;
+	int named = set_names(job, e);
+	if (named < 0)
+		return named;
 	for (size_t i = 0; i < s->n_sysctl; i++) {
 		int r = set_sysctl(proc_fd, &s->sysctl[i], e);
 		if (r < 0)

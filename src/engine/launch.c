@@ -79,6 +79,12 @@ static int send_request(int sock, const struct launch_request *request, int conn
 	return r < 0 ? err_errno(e, r, "reach the launcher") : 0;
 }
 
+static struct launch_offset offset(const struct oci_time_offset *t)
+{
+	return (struct launch_offset){
+		.present = t->present, .secs = t->secs, .nanosecs = t->nanosecs};
+}
+
 int engine_launch_begin(int sock, const struct engine_job *job, const struct engine_stdio *io,
 			int cgroup_fd, const struct engine_namespaces *ns,
 			struct engine_launch *ret, struct err *e)
@@ -91,6 +97,8 @@ int engine_launch_begin(int sock, const struct engine_job *job, const struct eng
 	};
 	for (size_t i = 0; i < ns->n_joined; i++)
 		request.join_flags[i] = ns->joined[i].flag;
+	request.monotonic = offset(&job->spec.monotonic);
+	request.boottime = offset(&job->spec.boottime);
 
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -159,6 +167,7 @@ static int take(struct engine_launch *l, const struct engine_msg *m, int fd, str
 			break;
 		return 0;
 	case ENGINE_MSG_GO:
+	case ENGINE_MSG_TREE:
 		break;
 	}
 	(void)close_fd(fd);

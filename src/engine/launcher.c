@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/launcher.h"
 
+#include "base/buf.h"
+#include "base/fd.h"
 #include "engine/child.h"
 #include "engine/job.h"
 #include "engine/wire.h"
@@ -101,6 +103,7 @@ static void become_child(const struct request *q)
 		.conn = conn_of(q),
 		.stdio = {q->fds[2], q->fds[3], q->fds[4]},
 		.proc_fd = q->proc_fd,
+		.trees = ENGINE_TREES_INIT,
 		.report = report_of(q),
 		.job_data = (const char *)q->shared + ENGINE_REPORT_SIZE,
 		.job_len = (size_t)q->head.job_len,
@@ -109,10 +112,10 @@ static void become_child(const struct request *q)
 }
 
 /* A new cgroup namespace is rooted where the cloning process is, so the child makes it, once it is
- * in its cgroup. */
+ * in its cgroup. A time namespace must have its offsets before somebody is in it. */
 static uint64_t clone_flags(const struct request *q)
 {
-	return q->head.clone_flags & ~(uint64_t)CLONE_NEWCGROUP;
+	return q->head.clone_flags & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME);
 }
 
 static void clone_child(const struct request *q, int cgroup_fd)
@@ -127,17 +130,62 @@ static void clone_child(const struct request *q, int cgroup_fd)
 		announce(q, ENGINE_MSG_PID, pid, pidfd);
 }
 
+/*
+ * Namespaces may belong to the user namespace that is joined with them, or to the one that we are
+ * in. So what our own rights suffice for comes first, then the user namespace (which stands first
+ * in the list), then the rest.
+ */
+static int join_all(const struct request *q)
+{
+	const int *ns = q->fds + LAUNCH_FDS_MIN + q->head.has_cgroup;
+	uint64_t done = 0;
+	for (int own = 1; own >= 0; own--)
+		for (uint32_t i = 0; i < q->head.n_join; i++) {
+			uint64_t flags = q->head.join_flags[i];
+			if (done & 1u << i || (own && flags & CLONE_NEWUSER))
+				continue;
+			if (setns(ns[i], (int)flags) == 0)
+				done |= 1u << i;
+			else if (!own || errno != EPERM)
+				return -errno;
+		}
+	return 0;
+}
+
+static void print_offset(struct buf *b, const char *clock, const struct launch_offset *o)
+{
+	if (o->present)
+		buf_printf(b, "%s %lld %u\n", clock, (long long)o->secs, o->nanosecs);
+}
+
+/* The children's, not our own: they are born into it. */
+static int make_time_namespace(const struct request *q)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	print_offset(&b, "monotonic", &q->head.monotonic);
+	print_offset(&b, "boottime", &q->head.boottime);
+	if (buf_failed(&b))
+		return -ENOMEM;
+	if (unshare(CLONE_NEWTIME) < 0)
+		return -errno;
+	return b.len ? file_write(q->proc_fd, "self/timens_offsets", b.data) : 0;
+}
+
 /* The helper: joins what exists already, makes the process in there, and ends. */
 static void join_and_clone(const struct request *q) __attribute__((noreturn));
 
 static void join_and_clone(const struct request *q)
 {
-	const int *ns = q->fds + LAUNCH_FDS_MIN + q->head.has_cgroup;
-	for (uint32_t i = 0; i < q->head.n_join; i++)
-		if (setns(ns[i], (int)q->head.join_flags[i]) < 0) {
-			report(q, -errno, "enter the container's namespaces");
-			_exit(1);
-		}
+	int r = join_all(q);
+	if (r < 0)
+		report(q, r, "enter the container's namespaces");
+	if (r == 0 && q->head.clone_flags & CLONE_NEWTIME) {
+		r = make_time_namespace(q);
+		if (r < 0)
+			report(q, r, "make a time namespace with the spec's timeOffsets");
+	}
+	if (r < 0)
+		_exit(1);
 	clone_child(q, -EBADF); /* the helper is in the cgroup already */
 	_exit(0);
 }
@@ -145,7 +193,7 @@ static void join_and_clone(const struct request *q)
 static void serve(struct request *q)
 {
 	int cgroup_fd = q->head.has_cgroup ? q->fds[LAUNCH_FDS_MIN] : -EBADF;
-	if (!q->head.n_join) {
+	if (!q->head.n_join && !(q->head.clone_flags & CLONE_NEWTIME)) {
 		clone_child(q, cgroup_fd);
 		return;
 	}

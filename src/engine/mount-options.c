@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mount.h>
 
-enum kind { IGNORED, BIND, REMOUNT, SET, CLEAR, PROPAGATION, SUPER, REFUSED };
+enum kind { IGNORED, BIND, REMOUNT, SET, CLEAR, PROPAGATION, SUPER, IDMAP, COPY_UP };
 
 struct known_option {
 	const char *name;
@@ -40,9 +40,9 @@ static const struct known_option known[] = {
 	{"mand", SUPER, false, 0, "mand"},
 	{"lazytime", SUPER, false, 0, "lazytime"},
 	{"iversion", SUPER, false, 0, "iversion"},
-	{"idmap", REFUSED, false, 0, NULL},
-	{"ridmap", REFUSED, false, 0, NULL},
-	{"tmpcopyup", REFUSED, false, 0, NULL},
+	{"idmap", IDMAP, false, 0, NULL},
+	{"ridmap", IDMAP, true, 0, NULL},
+	{"tmpcopyup", COPY_UP, false, 0, NULL},
 };
 
 /* Each of these exists with a leading "r", for the whole tree. */
@@ -144,10 +144,15 @@ static int parse_one(struct engine_mount_options *o, char *name, struct err *e)
 		return 0;
 	case SUPER:
 		return add_data(o, k->super, NULL, e);
-	case REFUSED:
-		break;
+	case IDMAP:
+		o->idmap = true;
+		o->idmap_recursive |= recursive;
+		return 0;
+	case COPY_UP:
+		o->copy_up = true;
+		return 0;
 	}
-	return err_set(e, -EOPNOTSUPP, "mount option %s is not supported", name);
+	return 0;
 }
 
 /* One string may hold several options, as mount(8) takes them: "size=64k,mode=755". */

@@ -16,6 +16,8 @@ struct engine_mount_options {
 	uint64_t rec_set, rec_clear;   /* the same for the whole tree: "rro" and friends */
 	unsigned long propagation;     /* MS_SHARED...; 0: not given */
 	bool propagation_recursive;
+	bool idmap, idmap_recursive;		       /* "idmap", "ridmap" */
+	bool copy_up;				       /* "tmpcopyup" */
 	struct mountfd_option data[MOUNT_OPTIONS_MAX]; /* borrowed from the strings below */
 	size_t n_data;
 	char *strings;	    /* owned */

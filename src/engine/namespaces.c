@@ -5,6 +5,7 @@
 #include <linux/nsfs.h>
 #include <linux/sched.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 static const struct {
 	const char *name;
@@ -26,6 +27,14 @@ uint64_t engine_namespace_flag(enum oci_ns_type type)
 	return types[type].flag;
 }
 
+/* setns(2) cannot enter it again; and a container that is told to be in one expects its maps. */
+static bool is_own_user_namespace(int fd)
+{
+	struct stat st, own;
+	return fstat(fd, &st) == 0 && stat("/proc/self/ns/user", &own) == 0 &&
+	       st.st_dev == own.st_dev && st.st_ino == own.st_ino;
+}
+
 static int join(struct engine_namespaces *n, const struct oci_namespace *ns, struct err *e)
 {
 	uint64_t flag = types[ns->type].flag;
@@ -36,6 +45,8 @@ static int join(struct engine_namespaces *n, const struct oci_namespace *ns, str
 	if (kind < 0 || (uint64_t)(unsigned)kind != flag)
 		return err_set(e, -EINVAL, "%s is not a %s namespace", ns->path,
 			       types[ns->type].name);
+	if (ns->type == OCI_NS_USER && is_own_user_namespace(fd))
+		return err_set(e, -EINVAL, "user namespace %s is the engine's own", ns->path);
 	n->join |= flag;
 	n->joined[n->n_joined].flag = flag;
 	n->joined[n->n_joined].fd = TAKE_FD(fd);

@@ -6,11 +6,14 @@
 #pragma once
 
 #include "engine/job.h"
+#include "engine/trees.h"
 
 /** Binds the root onto itself and returns it (O_PATH). Nothing propagates out from here on. */
-int engine_rootfs_open(const struct engine_job *job, struct err *e);
+int engine_rootfs_open(const struct engine_job *job, const struct engine_trees *trees,
+		       struct err *e);
 /** The spec's mounts, in order. */
-int engine_rootfs_mounts(int root_fd, const struct engine_job *job, struct err *e);
+int engine_rootfs_mounts(int root_fd, const struct engine_job *job,
+			 const struct engine_trees *trees, struct err *e);
 /** Masked and read-only paths. */
 int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e);
 /** Makes it the root of the namespace, and lets go of the engine's tree. */

@@ -93,7 +93,18 @@ static void test_tree(void **state)
 	testbed_refuses(*state, "true",
 			"{'mounts+':[{'destination':'/x','type':'bind','source':'/etc','options':["
 			"'bind','idmap']}]}",
-			-EOPNOTSUPP, "idmap");
+			-EINVAL, "idmap needs uidMappings and gidMappings");
+	testbed_refuses(*state, "true",
+			"{'mounts+':[{'destination':'/x','type':'bind','source':'/etc','options':["
+			"'bind'],'uidMappings':[{'containerID':0,'hostID':5,'size':1}]}]}",
+			-EINVAL, "mount /x: uidMappings and gidMappings go together");
+	testbed_refuses(*state, "true",
+			"{'mounts+':[{'destination':'/x','type':'tmpfs','options':['idmap']}]}",
+			-EINVAL, "mount /x: only a bind can have id mappings");
+	testbed_refuses(*state, "true",
+			"{'mounts+':[{'destination':'/x','type':'mqueue','options':["
+			"'tmpcopyup']}]}",
+			-EINVAL, "mount /x: tmpcopyup is for tmpfs");
 }
 
 static void test_rootfs(void **state)

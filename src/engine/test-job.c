@@ -45,7 +45,7 @@ static struct engine_job sample(void)
 		.kind = ENGINE_JOB_CREATE,
 		.id = str("c1"),
 		.rootfs = str("/rootfs"),
-		.new_uts = true,
+		.uts_ns = true,
 		.sync_hooks = true,
 		.bpf = {.code = bpf, .n = sizeof bpf, .flags = 4},
 		.bundle = str("/bundle"),
@@ -83,7 +83,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(engine_job_encode(&j, &a), 0);
 	assert_int_equal(engine_job_decode(a.data, a.len, &got), 0);
 	assert_string_equal(got.id, "c1");
-	assert_true(got.new_uts && got.sync_hooks && !got.user_ns);
+	assert_true(got.uts_ns && got.sync_hooks && !got.user_ns);
 	assert_null(got.cgroup_dir);
 	assert_string_equal(got.bundle, "/bundle");
 	assert_string_equal(got.spec.annotations[0].key, "net.x");

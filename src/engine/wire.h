@@ -10,6 +10,7 @@
  *	engine -> launcher	struct launch_request + descriptors
  *	launcher -> engine	HELPER + pidfd	(only when namespaces are joined)
  *				PID + pidfd
+ *	engine -> child		TREE + mount	for each that the child cannot take itself
  *	engine -> child		GO		id maps are written
  *	child -> engine		PTY + master	(only with a terminal)
  *	child -> engine		MOUNTED		(only with createRuntime hooks)
@@ -31,6 +32,7 @@ enum engine_msg_type {
 	ENGINE_MSG_PTY,
 	ENGINE_MSG_MOUNTED,
 	ENGINE_MSG_READY,
+	ENGINE_MSG_TREE, /* its pid is the number of the mount, or -1 for the root */
 };
 
 struct engine_msg {
@@ -77,6 +79,10 @@ struct launch_request {
 	uint64_t join_flags[ENGINE_NAMESPACES];
 	uint32_t n_join;
 	uint32_t has_cgroup;
+	struct launch_offset {
+		uint32_t present, nanosecs;
+		int64_t secs;
+	} monotonic, boottime; /* of a new time namespace */
 	uint64_t job_len;
 };
 

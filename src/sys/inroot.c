@@ -151,6 +151,45 @@ int inroot_mkdir(int root_fd, const char *path, mode_t mode)
 	return r < 0 ? r : walk_mkdir(root_fd, resolved, mode);
 }
 
+/* The path without "." and "..", as if there were no links. */
+static int clean(const char *path, char ret[PATH_MAX])
+{
+	const char *name;
+	size_t len;
+	ret[0] = '\0';
+	while (next_component(&path, &name, &len)) {
+		size_t before = strlen(ret);
+		if (len == 1 && name[0] == '.')
+			continue;
+		if (len == 2 && name[0] == '.' && name[1] == '.') {
+			drop_last(ret);
+			continue;
+		}
+		int r = path_format(ret + before, PATH_MAX - before, "%s%.*s", before ? "/" : "",
+				    (int)len, name);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What is no directory: a link, or something else? */
+static int plain_error(int root_fd, const char *cleaned)
+{
+	char resolved[PATH_MAX];
+	int r = inroot_resolve(root_fd, cleaned, resolved);
+	return r == 0 && strcmp(resolved, cleaned) == 0 ? -ENOTDIR : -ELOOP;
+}
+
+int inroot_mkdir_plain(int root_fd, const char *path, mode_t mode)
+{
+	char cleaned[PATH_MAX];
+	int r = clean(path, cleaned);
+	if (r == 0)
+		r = walk_mkdir(root_fd, cleaned, mode);
+	return r == -ENOTDIR ? plain_error(root_fd, cleaned) : r;
+}
+
 static int split_parent(int root_fd, char *resolved, char ret_name[NAME_MAX + 1])
 {
 	char *slash = strrchr(resolved, '/');

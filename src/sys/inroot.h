@@ -26,6 +26,9 @@ int inroot_resolve(int root_fd, const char *path, char ret[PATH_MAX]);
 /** mkdir -p; returns an O_PATH descriptor of the directory. What exists keeps its mode. */
 int inroot_mkdir(int root_fd, const char *path, mode_t mode);
 
+/** As inroot_mkdir(), but a link anywhere on the way is -ELOOP. */
+int inroot_mkdir_plain(int root_fd, const char *path, mode_t mode);
+
 /** Makes an empty file (and its parents) unless something is there; returns an O_PATH descriptor.
  */
 int inroot_mkfile(int root_fd, const char *path, mode_t mode);

@@ -79,6 +79,13 @@ int mountfd_set_attr(int mount_fd, uint64_t set, uint64_t clear, bool recursive)
 	return mount_setattr(mount_fd, "", flags, &attr, sizeof attr) < 0 ? -errno : 0;
 }
 
+int mountfd_set_idmap(int mount_fd, int userns_fd, bool recursive)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+	unsigned flags = AT_EMPTY_PATH | (recursive ? AT_RECURSIVE : 0);
+	return mount_setattr(mount_fd, "", flags, &attr, sizeof attr) < 0 ? -errno : 0;
+}
+
 int mountfd_set_propagation(int mount_fd, unsigned long propagation, bool recursive)
 {
 	struct mount_attr attr = {.propagation = propagation};

@@ -30,6 +30,11 @@ int mountfd_clone(int dir_fd, const char *path, bool recursive);
 
 /** Sets and clears MOUNT_ATTR_* bits; 0 changes nothing. */
 int mountfd_set_attr(int mount_fd, uint64_t set, uint64_t clear, bool recursive);
+/**
+ * Shows a detached mount's files with the owners that the maps of a user namespace give them.
+ * -EINVAL, -EOPNOTSUPP: the filesystem cannot; it needs Linux 5.12, and for many types a later one.
+ */
+int mountfd_set_idmap(int mount_fd, int userns_fd, bool recursive);
 /** @propagation is one of MS_PRIVATE, MS_SLAVE, MS_SHARED, MS_UNBINDABLE. */
 int mountfd_set_propagation(int mount_fd, unsigned long propagation, bool recursive);
 

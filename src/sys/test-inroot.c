@@ -123,6 +123,25 @@ static void test_parent(void **state)
 	assert_int_equal(inroot_parent(t->fd, "/dir/..", name), -EINVAL);
 }
 
+static void test_plain_directories(void **state)
+{
+	struct tree *t = *state;
+	int fd = inroot_mkdir_plain(t->fd, "/dir/./sub/../new/deep", 0755);
+	assert_true(fd >= 0);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(faccessat(t->fd, "dir/new/deep", F_OK, 0), 0);
+	fd = inroot_mkdir_plain(t->fd, "../../dir", 0755);
+	assert_true(fd >= 0);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(inroot_mkdir_plain(t->fd, "/rel", 0755), -ELOOP);
+	assert_int_equal(inroot_mkdir_plain(t->fd, "/rel/sub", 0755), -ELOOP);
+	assert_int_equal(inroot_mkdir_plain(t->fd, "/abs/x", 0755), -ELOOP);
+	assert_int_equal(inroot_mkdir_plain(t->fd, "/dangling", 0755), -ELOOP);
+	int file = openat(t->fd, "dir/file", O_CREAT | O_CLOEXEC, 0644);
+	assert_int_equal(close(file), 0);
+	assert_int_equal(inroot_mkdir_plain(t->fd, "/dir/file/x", 0755), -ENOTDIR);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -130,6 +149,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_open_stays_inside, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_make, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_parent, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_plain_directories, setup, teardown),
 	};
 	return RUN_TESTS();
 }

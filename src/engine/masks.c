@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/rootfs.h"
+
+#include "sys/inroot.h"
+#include "sys/mountfd.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+static int mask_directory(int target, struct err *e)
+{
+	static const struct mountfd_option options[] = {{"nr_blocks", "1"}, {"nr_inodes", "1"}};
+	_cleanup_close_ int fd =
+		mountfd_new("tmpfs", "tmpfs", options, ARRAY_SIZE(options), MOUNT_ATTR_RDONLY, e);
+	if (fd < 0)
+		return fd;
+	int r = mountfd_attach(fd, target);
+	return r < 0 ? err_errno(e, r, "attach an empty directory") : 0;
+}
+
+static int mask_file(int null_fd, int target, struct err *e)
+{
+	_cleanup_close_ int fd = mountfd_clone(null_fd, "", false);
+	int r = fd < 0 ? fd : mountfd_attach(fd, target);
+	return r < 0 ? err_errno(e, r, "attach /dev/null") : 0;
+}
+
+/* What is not there needs no mask. */
+static int mask(int root_fd, int null_fd, const char *path, struct err *e)
+{
+	struct stat st;
+	_cleanup_close_ int target = inroot_open(root_fd, path, O_PATH);
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	if (target < 0 || fstat(target, &st) < 0)
+		return err_errno(e, target < 0 ? target : -errno, "mask %s", path);
+	int r = S_ISDIR(st.st_mode) ? mask_directory(target, e) : mask_file(null_fd, target, e);
+	return r < 0 ? err_wrap(e, r, "mask %s", path) : 0;
+}
+
+static int make_readonly(int root_fd, const char *path, struct err *e)
+{
+	_cleanup_close_ int target = inroot_open(root_fd, path, O_PATH);
+	if (target == -ENOENT || target == -ENOTDIR)
+		return 0;
+	_cleanup_close_ int fd = target < 0 ? target : mountfd_clone(target, "", true);
+	int r = fd < 0 ? fd : mountfd_set_attr(fd, MOUNT_ATTR_RDONLY, 0, true);
+	if (r == 0)
+		r = mountfd_attach(fd, target);
+	return r < 0 ? err_errno(e, r, "make %s read-only", path) : 0;
+}
+
+int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e)
+{
+	/* The engine's own device: one of the container's could be anything. */
+	struct stat st;
+	_cleanup_close_ int null_fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (null_fd < 0 || fstat(null_fd, &st) < 0)
+		return err_errno(e, -errno, "open /dev/null");
+	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
+		return err_set(e, -ENODEV, "/dev/null is not the null device");
+
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < job->spec.readonly_paths.n; i++)
+		r = make_readonly(root_fd, job->spec.readonly_paths.v[i], e);
+	for (size_t i = 0; r == 0 && i < job->spec.masked_paths.n; i++)
+		r = mask(root_fd, null_fd, job->spec.masked_paths.v[i], e);
+	return r;
+}

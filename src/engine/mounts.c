@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/mounts.h"
+
+#include "base/fd.h"
+#include "engine/rootfs.h"
+#include "sys/inroot.h"
+#include "sys/mountfd.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+/* The flags that are for the tree come after those for its top, and after the attachment does
+ * the propagation. */
+static int finish(const struct engine_mount *j, int mount_fd, int target, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	int r = mountfd_set_attr(mount_fd, o->rec_set, o->rec_clear, true);
+	if (r < 0)
+		return err_errno(e, r, "mount %s: set recursive flags", j->m->destination);
+	r = mountfd_attach(mount_fd, target);
+	if (r < 0)
+		return err_errno(e, r, "mount %s", j->m->destination);
+	if (o->propagation)
+		r = mountfd_set_propagation(mount_fd, o->propagation, o->propagation_recursive);
+	if (r < 0)
+		return err_errno(e, r, "mount %s: set the propagation", j->m->destination);
+	return 0;
+}
+
+#define PROC_ROOT_INO 1 /* linux/proc_fs.h */
+
+/* Of what kind is the file that will be seen? */
+static enum engine_mount_kind kind_of(int mount_fd, const struct stat *st)
+{
+	if (!S_ISDIR(st->st_mode))
+		return ENGINE_MOUNT_FILE;
+	return mountfd_is_fs(mount_fd, PROC_SUPER_MAGIC) && st->st_ino == PROC_ROOT_INO
+		       ? ENGINE_MOUNT_PROC
+		       : ENGINE_MOUNT_DIRECTORY;
+}
+
+static int bind(const struct engine_mount *j, const char *source, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	struct stat st;
+	if (source[0] != '/')
+		return err_set(e, -EINVAL, "mount %s: source %s is not an absolute path",
+			       j->m->destination, source);
+	_cleanup_close_ int own =
+		j->tree < 0 ? mountfd_clone(AT_FDCWD, source, o->recursive) : -EBADF;
+	int mount_fd = j->tree < 0 ? own : j->tree;
+	if (mount_fd < 0)
+		return err_errno(e, mount_fd, "mount %s: source %s", j->m->destination, source);
+	if (fstat(mount_fd, &st) < 0)
+		return err_errno(e, -errno, "mount %s: source %s", j->m->destination, source);
+	/* A bind is never looser than its source: "rw" and "exec" are not taken back here, only
+	 * the access time is a matter of taste. */
+	int r = mountfd_set_attr(mount_fd, o->attr_set, o->attr_clear & MOUNT_ATTR__ATIME, false);
+	if (r < 0)
+		return err_errno(e, r, "mount %s: set flags", j->m->destination);
+	_cleanup_close_ int target = engine_mount_target(j, kind_of(mount_fd, &st), e);
+	return target < 0 ? target : finish(j, mount_fd, target, e);
+}
+
+/* These have one instance for all of a namespace, which a read-only mount must not make so. */
+static bool is_singleton(const char *type)
+{
+	static const char *const types[] = {"proc",   "sysfs",	 "cgroup2", "mqueue",
+					    "devpts", "debugfs", "tracefs", "securityfs"};
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++)
+		if (strcmp(types[i], type) == 0)
+			return true;
+	return false;
+}
+
+/* mount(2) takes a page of options where fsconfig(2) takes 255 bytes of each. */
+static int mount_long(const struct engine_mount *j, int target, struct err *e)
+{
+	static const struct {
+		uint64_t attr;
+		unsigned long flag;
+	} flags[] = {
+		{MOUNT_ATTR_RDONLY, MS_RDONLY},		{MOUNT_ATTR_NOSUID, MS_NOSUID},
+		{MOUNT_ATTR_NODEV, MS_NODEV},		{MOUNT_ATTR_NOEXEC, MS_NOEXEC},
+		{MOUNT_ATTR_NOATIME, MS_NOATIME},	{MOUNT_ATTR_STRICTATIME, MS_STRICTATIME},
+		{MOUNT_ATTR_NODIRATIME, MS_NODIRATIME},
+	};
+	const struct engine_mount_options *o = &j->options;
+	_cleanup_buf_ struct buf data = BUF_INIT;
+	if (o->copy_up)
+		return err_set(e, -EINVAL, "mount %s: tmpcopyup with an option that is too long",
+			       j->m->destination);
+	for (size_t i = 0; i < o->n_data; i++)
+		buf_printf(&data, "%s%s%s%s", i ? "," : "", o->data[i].key,
+			   o->data[i].value ? "=" : "", o->data[i].value ? o->data[i].value : "");
+	unsigned long f = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		if (o->attr_set & flags[i].attr)
+			f |= flags[i].flag;
+	char path[64];
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", target);
+	if (buf_failed(&data))
+		return err_errno(e, -ENOMEM, "mount %s", j->m->destination);
+	/* copy_mount_options() of fs/namespace.c takes a page, and cuts what is longer. */
+	if (data.len >= (size_t)sysconf(_SC_PAGESIZE))
+		return err_set(e, -E2BIG, "mount %s: the options have %zu bytes: at most %ld",
+			       j->m->destination, data.len, sysconf(_SC_PAGESIZE) - 1);
+	if (mount(j->m->source ? j->m->source : j->type, path, j->type, f, data.data) < 0)
+		return err_errno(e, -errno, "mount %s: %s", j->m->destination, j->type);
+	_cleanup_close_ int mounted = inroot_open(j->root_fd, j->m->destination, O_PATH);
+	if (mounted < 0)
+		return err_errno(e, mounted, "mount %s", j->m->destination);
+	int r = o->propagation
+			? mountfd_set_propagation(mounted, o->propagation, o->propagation_recursive)
+			: 0;
+	return r < 0 ? err_errno(e, r, "mount %s: set the propagation", j->m->destination) : 0;
+}
+
+/* In a user namespace without the network's owner sysfs cannot be made, but shown. */
+static int bind_sysfs(struct engine_mount *j, struct err *e)
+{
+	j->options.recursive = true;
+	j->options.attr_set |= MOUNT_ATTR_RDONLY;
+	j->options.rec_set |= MOUNT_ATTR_RDONLY;
+	return bind(j, "/sys", e);
+}
+
+/* "tmpcopyup": the new filesystem begins with what it hides. It is read-only only afterwards. */
+static int fill(const struct engine_mount *j, int mount_fd, int target, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	int r = engine_copy_up(target, mount_fd, e);
+	if (r < 0)
+		return err_wrap(e, r, "mount %s: tmpcopyup", j->m->destination);
+	r = mountfd_set_attr(mount_fd, o->attr_set & MOUNT_ATTR_RDONLY, 0, false);
+	return r < 0 ? err_errno(e, r, "mount %s: make it read-only", j->m->destination) : 0;
+}
+
+/* Made, with all but the flags for the tree; *@ret_fd is the detached mount. */
+static int make_new(const struct engine_mount *j, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	struct mountfd_option data[MOUNT_OPTIONS_MAX + 1];
+	size_t n = o->n_data;
+	uint64_t attr = o->attr_set;
+	if (n)
+		memcpy(data, o->data, n * sizeof data[0]);
+	if (o->copy_up)
+		attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	else if (attr & MOUNT_ATTR_RDONLY && !is_singleton(j->type))
+		data[n++] = (struct mountfd_option){.key = "ro"};
+	return mountfd_new(j->type, j->m->source ? j->m->source : j->type, data, n, attr, e);
+}
+
+static int mount_new(struct engine_mount *j, struct err *e)
+{
+	struct engine_mount_options *o = &j->options;
+	bool system = strcmp(j->type, "proc") == 0 || strcmp(j->type, "sysfs") == 0;
+	if (o->copy_up && strcmp(j->type, "tmpfs") != 0)
+		return err_set(e, -EINVAL, "mount %s: tmpcopyup is for tmpfs, not for %s",
+			       j->m->destination, j->type);
+	_cleanup_close_ int target =
+		engine_mount_target(j, system ? ENGINE_MOUNT_SYSTEM : ENGINE_MOUNT_DIRECTORY, e);
+	if (target < 0)
+		return target;
+	if (o->data_too_long)
+		return mount_long(j, target, e);
+
+	_cleanup_close_ int mount_fd = make_new(j, e);
+	if (mount_fd == -EPERM && j->job->user_ns && strcmp(j->type, "sysfs") == 0)
+		return bind_sysfs(j, e);
+	if (mount_fd < 0)
+		return err_wrap(e, mount_fd, "mount %s", j->m->destination);
+	int r = o->copy_up ? fill(j, mount_fd, target, e) : 0;
+	return r < 0 ? r : finish(j, mount_fd, target, e);
+}
+
+/* The container's own part of the hierarchy: by its namespace, or by a bind of its directory.
+ * Without a hierarchy an empty directory, so that no other one shows through. */
+static int mount_cgroup(struct engine_mount *j, struct err *e)
+{
+	j->options.n_data = 0; /* options of version 1 */
+	j->options.data_too_long = false;
+	if (!j->job->cgroup_dir) {
+		j->type = "tmpfs";
+		j->options.attr_set |= MOUNT_ATTR_RDONLY;
+		return mount_new(j, e);
+	}
+	if (!j->job->cgroup_ns)
+		return bind(j, j->job->cgroup_dir, e);
+	j->type = "cgroup2";
+	return mount_new(j, e);
+}
+
+static int remount(const struct engine_mount *j, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	_cleanup_close_ int fd = inroot_open(j->root_fd, j->m->destination, O_PATH);
+	int r = fd < 0 ? fd : mountfd_set_attr(fd, o->attr_set, o->attr_clear, false);
+	if (r == 0)
+		r = mountfd_set_attr(fd, o->rec_set, o->rec_clear, true);
+	if (r == 0 && o->propagation)
+		r = mountfd_set_propagation(fd, o->propagation, o->propagation_recursive);
+	return r < 0 ? err_errno(e, r, "remount %s", j->m->destination) : 0;
+}
+
+static int mount_by_type(struct engine_mount *j, struct err *e)
+{
+	if (j->options.remount)
+		return remount(j, e);
+	if (j->options.bind || strcmp(j->type, "bind") == 0) {
+		if (!j->m->source)
+			return err_set(e, -EINVAL, "mount %s: a bind needs a source",
+				       j->m->destination);
+		return bind(j, j->m->source, e);
+	}
+	if (strcmp(j->type, "cgroup") == 0 || strcmp(j->type, "cgroup2") == 0)
+		return mount_cgroup(j, e);
+	if (!j->type[0])
+		return err_set(e, -EINVAL, "mount %s: neither a type nor a bind",
+			       j->m->destination);
+	return mount_new(j, e);
+}
+
+int engine_rootfs_mounts(int root_fd, const struct engine_job *job,
+			 const struct engine_trees *trees, struct err *e)
+{
+	for (size_t i = 0; i < job->spec.n_mounts; i++) {
+		const struct oci_mount *m = &job->spec.mounts[i];
+		struct engine_mount j = {.root_fd = root_fd,
+					 .job = job,
+					 .m = m,
+					 .type = m->type ? m->type : "",
+					 .tree = i < trees->n ? trees->mounts[i] : -EBADF};
+		int r = engine_mount_options_parse(&m->options, &j.options, e);
+		if (r < 0)
+			return err_wrap(e, r, "mount %s", m->destination);
+		r = mount_by_type(&j, e);
+		engine_mount_options_free(&j.options);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
