@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "engine/engine.h"
+#include "guest/agent/console.h"
 #include "guest/agent/device.h"
 #include "guest/agent/flow.h"
 #include "guest/agent/forward.h"
@@ -53,6 +54,7 @@ struct agent {
 	struct engine *engine;
 	struct logging *logging;
 	struct forward *forward; /* or NULL: ports are not forwarded */
+	struct console *console; /* or NULL: there is no debug console */
 	struct passfd *passfd;	 /* or NULL: no streams for stdio are taken */
 	struct modules *modules;
 	struct devices *devices;

@@ -3,10 +3,10 @@
 
 #include "base/list.h"
 #include "base/log.h"
+#include "guest/agent/host.h"
 #include "io/relay.h"
 #include "rpc/forward.h"
 
-#include <linux/vm_sockets.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -232,26 +232,15 @@ static void add_conn(struct forward *f, int fd)
 
 /* ---- The listener --------------------------------------------------------------------------- */
 
-static bool is_welcome(const struct sockaddr_vm *peer)
-{
-	return peer->svm_family != AF_VSOCK || peer->svm_cid == VMADDR_CID_HOST;
-}
-
 static void on_listener(void *arg, unsigned events)
 {
 	struct forward *f = arg;
-	struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
-	socklen_t size = sizeof peer;
 
-	int fd = accept4(f->fd, (struct sockaddr *)&peer, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0 && !is_welcome((const struct sockaddr_vm *)&peer)) {
-		log_warn("port-forward: a connection from inside of the guest is refused");
-		(void)close_fd(fd);
-	} else if (fd >= 0) {
+	int fd = host_accept(f->fd, "port-forward", NULL);
+	if (fd >= 0) {
 		add_conn(f, fd);
 		listen_again(f);
-	} else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-		log_warn("port-forward: cannot accept: %s", strerror(errno));
+	} else if (fd == -ENFILE) {
 		loop_io_set(f->io, 0);
 		loop_timer_start(f->resume, ACCEPT_PAUSE_MS);
 	}

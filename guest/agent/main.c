@@ -156,6 +156,28 @@ static int start_passfd(struct agent *a, struct err *e)
 	return 0;
 }
 
+static int start_console(struct agent *a, struct err *e)
+{
+	const struct agent_options *o = &a->options;
+	char address[sizeof o->console_addr];
+
+	if (!o->debug_console && !o->devmode && !o->console_addr[0])
+		return 0;
+	if (!o->debug_console_vport && !o->console_addr[0])
+		return console_on_machine(a->loop, &a->console, e);
+	if (o->console_addr[0])
+		(void)snprintf(address, sizeof address, "%s", o->console_addr);
+	else
+		(void)snprintf(address, sizeof address, "vsock://-1:%u", o->debug_console_vport);
+	int fd = open_server(address, e);
+	if (fd < 0)
+		return fd;
+	int r = console_listen(a->loop, fd, &a->console, e);
+	if (r < 0)
+		(void)close_fd(fd);
+	return r;
+}
+
 /* The modules that are not on the way to the runtime, while it connects. */
 static void modules_work(struct job *j)
 {
@@ -229,6 +251,9 @@ static int serve(struct agent *a, struct err *e)
 	r = start_passfd(a, e);
 	if (r < 0)
 		log_error("%s", err_text(e, r)); /* a request that needs it fails */
+	r = start_console(a, e);
+	if (r < 0)
+		log_error("%s", err_text(e, r)); /* it is a help, not a need */
 	r = reaper_start(a);
 	if (r == 0)
 		r = oom_start(a);
@@ -268,6 +293,7 @@ static void agent_end(struct agent *a)
 	rpc_server_free(a->server);
 	forward_free(a->forward);
 	passfd_free(a->passfd);
+	console_free(a->console);
 	oom_stop(a);
 	forget_stop(a);
 	reaper_stop(a);

@@ -5,13 +5,9 @@
 #include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "guest/agent/host.h"
 
 #include <inttypes.h>
-#include <linux/vm_sockets.h>
-#include <stddef.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #define ACCEPT_PAUSE_MS 100
 
@@ -92,62 +88,26 @@ static void add(struct passfd *p, int fd, uint32_t port)
 	set_timer(p);
 }
 
-union peer {
-	struct sockaddr any;
-	struct sockaddr_vm vm;
-	struct sockaddr_un un;
-};
-
-/* The host's port. On a unix socket, where tests are: the number that ends the peer's name. */
-static bool port_of(const union peer *peer, socklen_t size, uint32_t *ret)
-{
-	char name[sizeof peer->un.sun_path + 1] = "";
-	char *end;
-
-	if (peer->any.sa_family == AF_VSOCK) {
-		*ret = peer->vm.svm_port;
-		return peer->vm.svm_cid == VMADDR_CID_HOST;
-	}
-	if (peer->any.sa_family != AF_UNIX || size <= offsetof(struct sockaddr_un, sun_path) + 1)
-		return false;
-	/* an abstract name begins with a zero byte */
-	memcpy(name, peer->un.sun_path + 1, size - offsetof(struct sockaddr_un, sun_path) - 1);
-	const char *digits = strrchr(name, '-');
-	if (!digits)
-		return false;
-	*ret = (uint32_t)strtoul(digits + 1, &end, 10);
-	return !*end;
-}
-
 /* Returns whether there may be more. */
 static bool accept_one(struct passfd *p)
 {
-	union peer peer = {.any.sa_family = AF_UNSPEC};
-	socklen_t size = sizeof peer;
 	uint32_t port;
 
-	int fd = accept4(p->fd, &peer.any, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-		log_warn("cannot accept a stream: %s", strerror(errno));
+	int fd = host_accept(p->fd, "stream for stdio", &port);
+	if (fd == -ENFILE) {
 		p->paused = true;
 		loop_io_set(p->io, 0);
 		set_timer(p);
-		return false;
 	}
-	if (fd < 0)
-		return errno == EINTR || errno == ECONNABORTED;
-	if (port_of(&peer, size, &port)) {
+	if (fd >= 0)
 		add(p, fd, port);
-	} else {
-		log_warn("a stream from inside of the guest is refused");
-		(void)close_fd(fd);
-	}
-	return true;
+	return fd >= 0 || fd == -ECONNREFUSED;
 }
 
 static void on_listener(void *arg, unsigned events)
 {
-	while (accept_one(arg))
+	/* bounded: a process of the guest may connect as fast as we refuse */
+	for (unsigned i = 0; i < 2 * PASSFD_WAITING_MAX && accept_one(arg); i++)
 		;
 }
 

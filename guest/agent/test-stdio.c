@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/testing.h"
+#include "guest/agent/console.h"
 #include "guest/agent/test-client.h"
 
 #include <poll.h>
@@ -17,7 +18,7 @@
 
 static struct fixture f;
 static const char *agent_program;
-static char passfd_path[96];
+static char passfd_path[96], console_path[96];
 
 /* Connects from a "port": the number in our end's name. */
 static int open_stream(uint32_t port)
@@ -242,6 +243,91 @@ static void streams_that_nobody_uses_are_bounded(void **state)
 		(void)close(fds[i]);
 }
 
+/* ---- The debug console --------------------------------------------------------------------- */
+
+static int open_console(void)
+{
+	struct sockaddr_un them = {.sun_family = AF_UNIX};
+
+	(void)snprintf(them.sun_path, sizeof them.sun_path, "%s", console_path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&them, sizeof them), 0);
+	return fd;
+}
+
+static void type(int fd, const char *line)
+{
+	assert_int_equal(send(fd, line, strlen(line), MSG_NOSIGNAL), strlen(line));
+}
+
+/* Reads until @word has come; the text so far is in @text. */
+static void await_word(int fd, const char *word, struct buf *text)
+{
+	char data[512];
+
+	while (!text->data || !strstr(text->data, word)) {
+		struct pollfd p = {.fd = fd, .events = POLLIN};
+		assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+		ssize_t n = read(fd, data, sizeof data);
+		assert_true(n > 0);
+		buf_append(text, data, (size_t)n);
+	}
+}
+
+static void the_console_is_a_shell_on_a_terminal(void **state)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	int fd = open_console();
+	type(fd, "test -t 0 && echo six-$((6*7)); exit\n");
+	(void)drain(fd, &text);
+	assert_non_null(strstr(text.data, "six-42"));
+	(void)close(fd);
+}
+
+static void the_console_ends_with_its_input(void **state)
+{
+	int fd = open_console();
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	(void)drain(fd, NULL);
+	(void)close(fd);
+}
+
+static void a_client_that_goes_takes_its_shell_along(void **state)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	uint64_t deadline = time_deadline(WAIT_MS);
+
+	int fd = open_console();
+	type(fd, "echo shell-$((6*7))=$$=\n");
+	await_word(fd, "shell-42=", &text);
+	await_word(fd, "=\r", &text);
+	int pid = atoi(strstr(text.data, "shell-42=") + strlen("shell-42="));
+	assert_true(pid > 1);
+	assert_int_equal(kill(pid, 0), 0);
+	(void)close(fd);
+	while (kill(pid, 0) == 0) {
+		assert_true(time_left_ms(deadline) > 0);
+		(void)usleep(10 * 1000);
+	}
+}
+
+static void consoles_are_bounded(void **state)
+{
+	int fds[CONSOLE_SESSIONS_MAX + 1];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		fds[i] = open_console();
+	/* the last has its turn when another has ended */
+	struct pollfd p = {.fd = fds[CONSOLE_SESSIONS_MAX], .events = POLLIN};
+	assert_int_equal(poll(&p, 1, 300), 0);
+	(void)close(fds[0]);
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	for (size_t i = 1; i < ARRAY_SIZE(fds); i++)
+		(void)close(fds[i]);
+}
+
 static int setup(void **state)
 {
 	char address[128];
@@ -250,6 +336,10 @@ static int setup(void **state)
 		       (int)getpid());
 	(void)snprintf(address, sizeof address, "unix://%s", passfd_path);
 	(void)setenv("KATA_AGENT_PASSFD_ADDR", address, 1);
+	(void)snprintf(console_path, sizeof console_path, "/tmp/runtime-c-test-console-%d",
+		       (int)getpid());
+	(void)snprintf(address, sizeof address, "unix://%s", console_path);
+	(void)setenv("KATA_AGENT_CONSOLE_ADDR", address, 1);
 	fixture_start(&f, agent_program);
 	return 0;
 }
@@ -258,6 +348,7 @@ static int teardown(void **state)
 {
 	int status = fixture_stop(&f);
 	(void)unlink(passfd_path);
+	(void)unlink(console_path);
 	return status;
 }
 
@@ -272,6 +363,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(terminals_have_one_stream_for_both),
 		cmocka_unit_test(a_stream_that_is_not_there_is_said),
 		cmocka_unit_test(streams_that_nobody_uses_are_bounded),
+		cmocka_unit_test(the_console_is_a_shell_on_a_terminal),
+		cmocka_unit_test(the_console_ends_with_its_input),
+		cmocka_unit_test(a_client_that_goes_takes_its_shell_along),
+		cmocka_unit_test(consoles_are_bounded),
 	};
 
 	if (argc != 2) {

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -100,6 +101,8 @@ static _Noreturn void child_main(const struct child_spec *spec, int null_fd, int
 	if (spec->cwd && chdir(spec->cwd) < 0)
 		child_fail(report, STAGE_CWD);
 	place_fds(spec, null_fd, &report);
+	if (spec->terminal && ioctl(STDIN_FILENO, TIOCSCTTY, 0) < 0)
+		child_fail(report, STAGE_SETUP);
 	if (spec->envp)
 		execvpe(program(spec), (char *const *)spec->argv, (char *const *)spec->envp);
 	else

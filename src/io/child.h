@@ -29,6 +29,7 @@ struct child_spec {
 	int netns_fd;	 /* -1: the caller's; else the network namespace to enter first */
 	bool outlive;	 /* do not die with the parent */
 	bool new_session;
+	bool terminal;	     /* of the new session: @in becomes its controlling terminal */
 	bool ignore_sigterm; /* other signals are at their defaults */
 };
 
