@@ -16,6 +16,7 @@
 #include "guest/agent/device.h"
 #include "guest/agent/flow.h"
 #include "guest/agent/forward.h"
+#include "guest/agent/hooks.h"
 #include "guest/agent/hotplug.h"
 #include "guest/agent/logging.h"
 #include "guest/agent/modules.h"
@@ -62,6 +63,7 @@ struct agent {
 	struct storage_table *storages;
 	struct rpc_server *server;
 	struct policy *policy;
+	struct guest_hooks *hooks; /* or NULL; constant once the sandbox is there */
 
 	struct list containers;
 	size_t n_containers;

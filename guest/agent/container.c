@@ -252,6 +252,8 @@ static void create_work(struct job *j)
 			       c->id, c->spec->root_path);
 	else if (place_in_sandbox(j, c->spec) < 0)
 		j->r = err_set(&j->e, -ENOMEM, "no memory for the container's namespaces");
+	else if (guest_hooks_add(j->result, c->spec) < 0)
+		j->r = err_set(&j->e, -ENOMEM, "no memory for the guest's hooks");
 	if (j->r == 0)
 		j->r = device_request_apply(j->agent->devices, &devices, c->spec, &c->pci_map,
 					    &j->e);
@@ -375,6 +377,7 @@ void container_create(void *ctx, struct rpc_call *call)
 	} else {
 		const uint32_t ports[3] = {q->stdin_port, q->stdout_port, q->stderr_port};
 		j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
+		j->result = a->hooks;
 		j->r = process_take_streams(j, ports, &j->e);
 		create_begin(j);
 	}
@@ -382,9 +385,19 @@ void container_create(void *ctx, struct rpc_call *call)
 
 /* ---- Start, exec -------------------------------------------------------------------------- */
 
+/* The specification wants it in the log, and nothing else to come of it. */
+static int only_a_hook(struct job *j, int r)
+{
+	if (r != ENGINE_E_HOOK)
+		return r;
+	log_warn("container %s: %s", j->container->id, j->e.text);
+	j->e = ERR_INIT;
+	return 0;
+}
+
 static void start_work(struct job *j)
 {
-	j->r = engine_start(j->container->engine, &j->e);
+	j->r = only_a_hook(j, engine_start(j->container->engine, &j->e));
 }
 
 static void start_done(struct job *j)

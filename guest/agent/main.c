@@ -305,6 +305,7 @@ static void agent_end(struct agent *a)
 	devices_free(a->devices);
 	engine_free(a->engine);
 	policy_free(a->policy);
+	guest_hooks_free(a->hooks);
 }
 
 int main(int argc, char **argv)

@@ -144,6 +144,19 @@ static int set_dns(struct agent *a, char *const *dns, size_t n, struct err *e)
 	return 0;
 }
 
+/* Like the original, whose runtime does not know what the image has: it is not worth the pod. */
+static void find_hooks(struct job *j, const char *dir)
+{
+	struct guest_hooks *hooks = NULL;
+	struct err e = ERR_INIT;
+
+	if (!dir[0])
+		return;
+	if (guest_hooks_scan(dir, &hooks, &e) < 0)
+		log_error("%s", e.text);
+	j->result = hooks;
+}
+
 static void create_work(struct job *j)
 {
 	const Grpc__CreateSandboxRequest *q = (const void *)rpc_call_request(j->call);
@@ -165,6 +178,7 @@ static void create_work(struct job *j)
 		j->r = set_dns(a, q->dns, q->n_dns, &j->e);
 	if (j->r == 0) {
 		storages_keep(a->storages, &a->held);
+		find_hooks(j, q->guest_hook_path);
 	} else {
 		storages_release(a->storages, &a->held);
 		drop_namespaces(a);
@@ -178,6 +192,7 @@ static void create_done(struct job *j)
 
 	a->sandbox_created = j->r == 0;
 	if (j->r == 0) {
+		a->hooks = j->result; /* a sandbox ends with the agent, so there were none */
 		log_set_sandbox(q->sandbox_id);
 		log_info("sandbox %s is created", q->sandbox_id);
 	}
@@ -238,8 +253,6 @@ void sandbox_create(void *ctx, struct rpc_call *call)
 			       a->sandbox_id);
 		return;
 	}
-	if (q->guest_hook_path[0])
-		log_warn("guest hooks in %s are not supported", q->guest_hook_path);
 	struct job *j = job_new(a, call, NULL);
 	if (!j)
 		return;

@@ -163,6 +163,115 @@ static void an_agent_without_its_policy_does_not_serve(void **state)
 	(void)remove_tree("/tmp/test-security-state");
 }
 
+/* ---- Guest hooks -------------------------------------------------------------------------- */
+
+static void write_hook(const char *name, const char *script, mode_t mode)
+{
+	char path[256];
+
+	(void)snprintf(path, sizeof path, "%s/hooks/%s", f.dir, name);
+	*strrchr(path, '/') = '\0';
+	assert_int_equal(mkdir_parents(path, 0755), 0);
+	(void)snprintf(path, sizeof path, "%s/hooks/%s", f.dir, name);
+	assert_int_equal(file_replace(path, script, strlen(script), mode), 0);
+}
+
+static int create_sandbox(const char *hooks)
+{
+	Grpc__CreateSandboxRequest q = GRPC__CREATE_SANDBOX_REQUEST__INIT;
+
+	q.sandbox_id = (char *)"hooked";
+	q.guest_hook_path = (char *)hooks;
+	return call(&f, "CreateSandbox", &q.base, NULL, NULL);
+}
+
+/* It ends the agent. */
+static void destroy_sandbox(void)
+{
+	Grpc__DestroySandboxRequest q = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
+	assert_int_equal(call(&f, "DestroySandbox", &q.base, NULL, NULL), STATUS_OK);
+}
+
+/* The next line of the log, without its end. */
+static char *next_line(char **at)
+{
+	char *line = *at, *end = line ? strchr(line, '\n') : NULL;
+
+	assert_non_null(end);
+	*end = '\0';
+	*at = end + 1;
+	return line;
+}
+
+static void expect_hook(char **at, const char *name, const char *kind, const char *status)
+{
+	char start[64], state[64];
+	const char *line = next_line(at);
+
+	(void)snprintf(start, sizeof start, "%s %s {", name, kind);
+	(void)snprintf(state, sizeof state, "\"status\":\"%s\"", status);
+	if (strncmp(line, start, strlen(start)) != 0 || !strstr(line, state) ||
+	    !strstr(line, "\"id\":\"hooked\""))
+		fail_msg("%s%s: %s", start, state, line);
+}
+
+static void hooks_of_the_image_run_for_every_container(void **state)
+{
+	char script[256], dir[128], log[128], path[256];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+
+	(void)snprintf(dir, sizeof dir, "%s/hooks", f.dir);
+	(void)snprintf(log, sizeof log, "%s/hooks.log", f.dir);
+	(void)snprintf(script, sizeof script,
+		       "#!/bin/sh\nread -r state\necho \"${0##*/} $1 $state\" >>%s\n", log);
+	write_hook("prestart/20-second", script, 0755);
+	write_hook("prestart/10-first", script, 0700);
+	write_hook("prestart/30-plain-file", script, 0644);
+	write_hook("poststart/after", script, 0755);
+	write_hook("poststop/end", script, 0755);
+	write_hook("elsewhere/never", script, 0755);
+	write_hook("prestart/40-directory/never", script, 0755);
+	(void)snprintf(path, sizeof path, "%s/prestart/50-link", dir);
+	assert_int_equal(symlink("10-first", path), 0);
+
+	assert_int_equal(create_sandbox(dir), STATUS_OK);
+	run(&f, "hooked", "sleep 1000");
+	assert_int_equal(remove_container(&f, "hooked", 20), STATUS_OK);
+	assert_int_equal(file_read(AT_FDCWD, log, 1 << 20, &b), 0);
+	char *at = b.data;
+	expect_hook(&at, "10-first", "prestart", "creating");
+	expect_hook(&at, "20-second", "prestart", "creating");
+	expect_hook(&at, "after", "poststart", "running");
+	expect_hook(&at, "end", "poststop", "stopped");
+	assert_string_equal(at, "");
+	destroy_sandbox();
+}
+
+static void a_hook_of_the_image_can_refuse_a_container(void **state)
+{
+	struct err e = ERR_INIT;
+	char dir[128];
+
+	(void)snprintf(dir, sizeof dir, "%s/hooks", f.dir);
+	write_hook("prestart/no", "#!/bin/sh\necho not here >&2; exit 4\n", 0755);
+	assert_int_equal(create_sandbox(dir), STATUS_OK);
+	assert_int_not_equal(
+		create(&f, "refused", &(struct container_options){.script = "true"}, &e),
+		STATUS_OK);
+	assert_non_null(strstr(e.text, "prestart/no failed with exit code 4: not here"));
+	assert_int_equal(remove_container(&f, "refused", 20), STATUS_NOT_FOUND);
+	destroy_sandbox();
+}
+
+static void a_sandbox_does_without_hooks_that_are_not_there(void **state)
+{
+	assert_int_equal(create_sandbox("/nonexistent/hooks"), STATUS_OK);
+	run(&f, "plain", "exit 5");
+	assert_int_equal(wait_process(&f, "plain", ""), 5);
+	assert_int_equal(remove_container(&f, "plain", 20), STATUS_OK);
+	destroy_sandbox();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct CMUnitTest tests[] = {
@@ -171,6 +280,12 @@ int main(int argc, char **argv)
 						teardown),
 		cmocka_unit_test(a_policy_of_the_image_is_there_from_the_start),
 		cmocka_unit_test(an_agent_without_its_policy_does_not_serve),
+		cmocka_unit_test_setup_teardown(hooks_of_the_image_run_for_every_container, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_hook_of_the_image_can_refuse_a_container, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(a_sandbox_does_without_hooks_that_are_not_there,
+						setup, teardown),
 	};
 
 	if (argc != 2) {

@@ -30,6 +30,7 @@ struct engine_container {
 	uint64_t ns_flags; /* CLONE_NEW* to join for an exec */
 	struct engine_owned owned;
 	bool frozen;
+	bool hook_failed; /* one of creation */
 };
 
 /** Refuses what cannot be or must not be done, before anything is done. */

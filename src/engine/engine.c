@@ -198,9 +198,20 @@ static int run_hooks(const struct engine_container *c, const struct oci_hook_lis
 	_cleanup_free_ char *state = oci_state_json(c->spec, c->id, status, pid, c->bundle);
 	if (!state)
 		return err_errno(e, -ENOMEM, "state for %s hooks", what);
-	/* What comes after a container's life cannot be undone, so all of it is tried. */
-	return hooks == &c->spec->hooks.poststop ? oci_hooks_run_all(hooks, state, what, e)
-						 : oci_hooks_run(hooks, state, what, e);
+	return oci_hooks_run(hooks, state, what, e);
+}
+
+/* What comes after the start or the end cannot be undone, so all of it is tried; the specification
+ * has a failure logged, and everything going on as if there had been none. */
+static int run_late_hooks(const struct engine_container *c, const struct oci_hook_list *hooks,
+			  const char *what, const char *status, pid_t pid, struct err *e)
+{
+	if (!hooks->n)
+		return 0;
+	_cleanup_free_ char *state = oci_state_json(c->spec, c->id, status, pid, c->bundle);
+	int r = state ? oci_hooks_run_all(hooks, state, what, e)
+		      : err_errno(e, -ENOMEM, "state for %s hooks", what);
+	return r < 0 ? ENGINE_E_HOOK : 0;
 }
 
 /* The hooks that belong into the engine's namespaces, while the container's are there. */
@@ -211,10 +222,12 @@ static int run_outer_hooks(struct engine_container *c, struct err *e)
 		return 0;
 	int r = engine_launch_wait(&c->init, ENGINE_MSG_MOUNTED, time_deadline(LAUNCH_TIMEOUT_MS),
 				   e);
-	if (r == 0)
-		r = run_hooks(c, &h->prestart, "prestart", "creating", c->init.pid, e);
+	if (r < 0)
+		return r;
+	r = run_hooks(c, &h->prestart, "prestart", "creating", c->init.pid, e);
 	if (r == 0)
 		r = run_hooks(c, &h->create_runtime, "createRuntime", "creating", c->init.pid, e);
+	c->hook_failed = r < 0;
 	return r == 0 ? engine_launch_go(&c->init, e) : r;
 }
 
@@ -237,6 +250,8 @@ static int follow_create(struct engine_container *c, const char *rootfs, bool ow
 	if (r == 0)
 		r = engine_launch_wait(l, ENGINE_MSG_READY,
 				       deadline_with(&c->spec->hooks.create_container), e);
+	if (r < 0 && l->report->stage == ENGINE_STAGE_HOOKS)
+		c->hook_failed = true;
 	return r == 0 ? engine_apply_limits(l, &c->spec->process, e) : r;
 }
 
@@ -272,6 +287,9 @@ static void undo(struct engine_container *c)
 	}
 	if (c->state_dir)
 		(void)rmdir(c->state_dir);
+	/* To the specification such a container has lived, and ends like others. */
+	if (c->hook_failed)
+		(void)run_late_hooks(c, &c->spec->hooks.poststop, "poststop", "stopped", 0, NULL);
 	engine_owned_close(&c->owned);
 	(void)close_fd(c->device_fd);
 	(void)close_fd(c->init_pidfd);
@@ -389,10 +407,7 @@ int engine_start(struct engine_container *c, struct err *e)
 		give_up_start(c);
 		return r;
 	}
-	r = run_hooks(c, &c->spec->hooks.poststart, "poststart", "running", c->init_pid, e);
-	if (r < 0)
-		(void)syscall(SYS_pidfd_send_signal, c->init_pidfd, SIGKILL, NULL, 0);
-	return r;
+	return run_late_hooks(c, &c->spec->hooks.poststart, "poststart", "running", c->init_pid, e);
 }
 
 /* What an exec leaves open is as the container has it. */
@@ -608,7 +623,8 @@ int engine_delete(struct engine_container *c, struct err *e)
 	if (r < 0)
 		return r; /* still there, to be tried again */
 	free(TAKE_PTR(c->cgroup));
-	r = run_hooks(c, &c->spec->hooks.poststop, "poststop", "stopped", 0, e);
+	c->hook_failed = false;
+	r = run_late_hooks(c, &c->spec->hooks.poststop, "poststop", "stopped", 0, e);
 	undo(c);
-	return r < 0 ? ENGINE_E_HOOK : 0;
+	return r;
 }

@@ -63,15 +63,19 @@ struct engine_process {
  * init waits, fully set up, for engine_start(). @spec is borrowed and must outlive the container
  * (execs need it). @rootfs is an absolute path of this process' mount namespace. Undoes everything
  * on failure. The hooks prestart and createRuntime run here in the engine's own namespaces,
- * createContainer in the container's; one that fails is the failure. A command that does not exist
+ * createContainer in the container's; one that fails is the failure, after which the poststop hooks
+ * run. A command that does not exist
  * is found here, as ENOENT: "exec: \"foo\": executable file not found in $PATH".
  */
 int engine_create(struct engine *g, const char *id, const struct oci_spec *spec, const char *rootfs,
 		  const struct engine_stdio *io, struct engine_container **ret,
 		  struct engine_process *ret_init, struct err *e);
-/** Lets init exec, and returns when it has, or with the reason why not (init then ends): also a
- * startContainer hook, or a poststart one.
- * -ESRCH if it is dead already. */
+/**
+ * Lets init exec, and returns when it has, or with the reason why not (init then ends): also a
+ * startContainer hook. -ESRCH if it is dead already. ENGINE_E_HOOK: it runs, but a poststart hook
+ * failed, which @e tells for the log.
+ */
+#define ENGINE_E_HOOK 1
 int engine_start(struct engine_container *c, struct err *e);
 /** Runs a further process. Returns when it has exec'ed, or with the reason why not. */
 int engine_exec(struct engine_container *c, const struct oci_process *p,
@@ -98,5 +102,4 @@ const char *engine_cgroup_path(const struct engine_container *c);
  * hooks. Init must have been reaped. Frees @c; on failure @c stays, to be tried again.
  * ENGINE_E_HOOK: it is deleted, but a poststop hook failed, which @e tells for the log.
  */
-#define ENGINE_E_HOOK 1
 int engine_delete(struct engine_container *c, struct err *e);

@@ -142,6 +142,10 @@ static void test_limits_beyond_our_rights(void **state)
 	assert_true(atoi(r->out) > 0 && atoi(r->out) <= 1048570);
 }
 
+#define HOOK_OF(kind)                                    \
+	"'" kind "':[{'path':'%s','args':['hook','" kind \
+	"','0'],'env':['LOG=%s','PATH=/bin:/usr/bin']}]"
+
 static void test_hooks(void **state)
 {
 	struct testbed *t = *state;
@@ -184,18 +188,31 @@ static void test_hooks(void **state)
 	assert_non_null(strstr(b.data, "\"annotations\":{\"k\":\"v\"}"));
 	assert_non_null(strstr(b.data, "\"id\":\"c\""));
 
-	static const char *const kinds[] = {"prestart", "createRuntime", "createContainer",
-					    "poststart"};
+	static const char *const kinds[] = {"prestart", "createRuntime", "createContainer"};
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-		char text[128];
 		(void)snprintf(
 			patch, sizeof patch,
 			"{'hooks':{'%s':[{'path':'%s','args':['hook','x','3'],'env':['LOG=%s',"
-			"'PATH=/bin:/usr/bin']}]}}",
-			kinds[i], hook, log);
-		(void)snprintf(text, sizeof text, "%s", kinds[i]);
-		testbed_refuses(t, "sleep 10", patch, -EIO, text);
+			"'PATH=/bin:/usr/bin']}]," HOOK_OF("poststop") "}}",
+			kinds[i], hook, log, hook, log);
+		testbed_file(t, "outside/log", "", 0644);
+		testbed_refuses(t, "sleep 10", patch, -EIO, kinds[i]);
+		buf_clear(&b);
+		assert_int_equal(file_read(AT_FDCWD, log, 65536, &b), 0);
+		p = strstr(b.data, "poststop {");
+		assert_non_null(p);
+		assert_non_null(strstr(p, "\"stopped\""));
 	}
+	/* nothing but hooks that fail makes a container that never was end like one that was */
+	testbed_file(t, "outside/log", "", 0644);
+	(void)snprintf(patch, sizeof patch,
+		       "{'mounts+':[{'destination':'/x','type':'nosuchfs','source':'x'}],"
+		       "'hooks':{" HOOK_OF("prestart") "," HOOK_OF("poststop") "}}",
+		       hook, log, hook, log);
+	testbed_refuses(t, "true", patch, -ENODEV, "/x");
+	buf_clear(&b);
+	assert_int_equal(file_read(AT_FDCWD, log, 65536, &b), 0);
+	assert_int_equal(b.len, 0);
 	testbed_refuses(
 		t, "true",
 		"{'hooks':{'startContainer':[{'path':'/bin/hook','args':['hook','4'],'env':["
@@ -206,6 +223,41 @@ static void test_hooks(void **state)
 		"{'hooks':{'createContainer':[{'path':'/bin/busybox','args':['sleep','100'],"
 		"'timeout':1}]}}",
 		-ETIMEDOUT, "createContainer");
+}
+
+/* The specification has these logged; the container goes on, and so do the other hooks. */
+static void test_late_hooks_that_fail(void **state)
+{
+	struct testbed *t = *state;
+	char patch[1024], hook[96], log[96];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+
+	(void)snprintf(hook, sizeof hook, "%s/outside/hook", t->dir);
+	(void)snprintf(log, sizeof log, "%s/outside/log", t->dir);
+	testbed_file(t, "outside/hook", "#!/bin/sh\nread -r state\necho \"$1\" >> \"$LOG\"\n",
+		     0755);
+	(void)snprintf(patch, sizeof patch,
+		       "{'hooks':{'poststart':[{'path':'/bin/false'},"
+		       "{'path':'%s','args':['hook','after-start'],'env':['LOG=%s']}]}}",
+		       hook, log);
+	const struct result *r = testbed_run(t, "sleep 0.3; echo done; exit 3", patch);
+	assert_int_equal(r->r, 0);
+	assert_string_equal(r->out, "done\n");
+	assert_int_equal(r->status, 3);
+	assert_string_equal(r->e.text, "poststart hook /bin/false failed with exit code 1");
+	assert_int_equal(file_read(AT_FDCWD, log, 65536, &b), 0);
+	assert_string_equal(b.data, "after-start\n");
+
+	struct running c;
+	struct err e = ERR_INIT;
+	testbed_start(t, "c", "echo up; exec sleep 1000",
+		      "{'hooks':{'poststop':[{'path':'/bin/false'}]}}", &c);
+	(void)syscall(SYS_pidfd_send_signal, c.init.pidfd, SIGKILL, NULL, 0);
+	(void)testbed_wait(c.init.pidfd);
+	(void)close(c.init.pidfd);
+	assert_int_equal(engine_delete(c.c, &e), ENGINE_E_HOOK);
+	assert_string_equal(e.text, "poststop hook /bin/false failed with exit code 1");
+	oci_spec_free(c.spec);
 }
 
 static void test_killed_before_start(void **state)
@@ -294,6 +346,7 @@ int main(void)
 		CASE(test_kernel),
 		CASE(test_limits_beyond_our_rights),
 		CASE(test_hooks),
+		CASE(test_late_hooks_that_fail),
 		CASE(test_killed_before_start),
 		CASE(test_started_twice),
 		CASE(test_ids),
