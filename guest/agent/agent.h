@@ -51,7 +51,8 @@ struct agent {
 	bool is_init;
 	struct loop *loop;
 	struct worker_pool *pool;
-	struct strand *strand; /* of the sandbox */
+	struct strand *strand;	      /* of the sandbox */
+	struct strand *filter_strand; /* of packet filters; or NULL: nobody has asked */
 	struct engine *engine;
 	struct logging *logging;
 	struct forward *forward; /* or NULL: ports are not forwarded */
@@ -176,6 +177,7 @@ struct job {
 	struct agent *agent;
 	struct rpc_call *call;
 	struct container *container; /* a reference, or NULL */
+	struct strand *strand;	     /* NULL: the container's, or the sandbox' */
 	void (*work)(struct job *j);
 	void (*done)(struct job *j);
 	int r;

@@ -60,7 +60,9 @@ static void run_work(void *arg)
 
 void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct job *))
 {
-	struct strand *s = j->container ? j->container->strand : j->agent->strand;
+	struct strand *s = j->strand	  ? j->strand
+			   : j->container ? j->container->strand
+					  : j->agent->strand;
 
 	j->work = work;
 	j->done = done;

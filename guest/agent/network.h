@@ -30,6 +30,8 @@ void network_update_routes(void *ctx, struct rpc_call *call);
 void network_list_interfaces(void *ctx, struct rpc_call *call);
 void network_list_routes(void *ctx, struct rpc_call *call);
 void network_add_neighbours(void *ctx, struct rpc_call *call);
+void network_get_iptables(void *ctx, struct rpc_call *call); /* these two: iptables.c */
+void network_set_iptables(void *ctx, struct rpc_call *call);
 
 /* ---- network-interface.c ------------------------------------------------------------------ */
 

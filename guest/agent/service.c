@@ -114,6 +114,8 @@ static const struct rpc_method agent_methods[] = {
 	{"ListInterfaces", network_list_interfaces},
 	{"ListRoutes", network_list_routes},
 	{"AddARPNeighbors", network_add_neighbours},
+	{"GetIPTables", network_get_iptables},
+	{"SetIPTables", network_set_iptables},
 
 	{"GetGuestDetails", guest_details},
 	{"OnlineCPUMem", online_cpu_mem},

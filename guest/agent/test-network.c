@@ -17,6 +17,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 static struct fixture f;
@@ -741,6 +742,104 @@ static void neighbours(void **state)
 	assert_int_equal(add_neighbour("10.0.0.1", "nope", mac1, 0, 0, &e), STATUS_NOT_FOUND);
 }
 
+/* ---- Packet filters ----------------------------------------------------------------------- */
+
+static int set_filters(bool ipv6, const char *text, struct err *e)
+{
+	Grpc__SetIPTablesRequest q = GRPC__SET_IPTABLES_REQUEST__INIT;
+
+	q.is_ipv6 = ipv6;
+	q.data.data = (uint8_t *)text;
+	q.data.len = strlen(text);
+	return call(&f, "SetIPTables", &q.base, NULL, e);
+}
+
+static int get_filters(bool ipv6, struct buf *ret, struct err *e)
+{
+	Grpc__GetIPTablesRequest q = GRPC__GET_IPTABLES_REQUEST__INIT;
+	Grpc__GetIPTablesResponse *response = NULL;
+
+	q.is_ipv6 = ipv6;
+	int status = call(&f, "GetIPTables", &q.base, &response, e);
+	if (status == STATUS_OK) {
+		buf_append(ret, response->data.data, response->data.len);
+		grpc__get_iptables_response__free_unpacked(response, NULL);
+	}
+	return status;
+}
+
+static void packet_filters(void **state)
+{
+	static const char rules[] = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n"
+				    ":OUTPUT ACCEPT [0:0]\n-A INPUT -p tcp -j DROP\nCOMMIT\n";
+
+	for (int ipv6 = 0; ipv6 < 2; ipv6++) {
+		_cleanup_buf_ struct buf text = BUF_INIT;
+		struct err e = ERR_INIT;
+		if (set_filters(ipv6, rules, &e) != STATUS_OK)
+			fail_msg("%s", e.text);
+		assert_int_equal(get_filters(ipv6, &text, &e), STATUS_OK);
+		assert_non_null(strstr(text.data, "-A INPUT -p tcp -j DROP\n"));
+		assert_int_equal(set_filters(ipv6, "*filter\nnonsense\nCOMMIT\n", &e),
+				 STATUS_INTERNAL);
+		assert_non_null(strstr(e.text, ipv6 ? "/usr/sbin/ip6tables-restore: it failed "
+						    : "/usr/sbin/iptables-restore: it failed "));
+		assert_non_null(strstr(e.text, "line"));
+	}
+}
+
+static void write_tool(const char *name, const char *script)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "/usr/sbin/%s", name);
+	assert_int_equal(file_replace(path, script, strlen(script), 0755), 0);
+}
+
+/* Other tools in the place of the real ones: this process and the agent have mounts of their own.
+ */
+static void tools_that_are_missing_or_odd(void **state)
+{
+	Grpc__GetIPTablesRequest q = GRPC__GET_IPTABLES_REQUEST__INIT;
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	struct err e = ERR_INIT;
+	struct async hangs;
+
+	assert_int_equal(mount("none", "/usr/sbin", "tmpfs", 0, NULL), 0);
+	assert_int_equal(get_filters(false, &text, &e), STATUS_UNIMPLEMENTED);
+	assert_string_equal(e.text, "this guest has no iptables-save");
+	assert_int_equal(set_filters(true, "", &e), STATUS_UNIMPLEMENTED);
+	assert_string_equal(e.text, "this guest has no ip6tables-restore");
+
+	write_tool("iptables-legacy-save", "#!/bin/sh\nprintf legacy\n");
+	assert_int_equal(get_filters(false, &text, &e), STATUS_OK);
+	assert_string_equal(text.data, "legacy");
+	write_tool("iptables-nft-save", "#!/bin/sh\nexec head -c 5000000 /dev/zero\n");
+	assert_int_equal(get_filters(false, &text, &e), STATUS_RESOURCE_EXHAUSTED);
+	assert_non_null(strstr(e.text, "more than"));
+	write_tool("iptables-nft-save", "#!/bin/sh\nyes oh | head -c 1000000 >&2\nexit 3\n");
+	assert_int_equal(get_filters(false, &text, &e), STATUS_INTERNAL);
+	assert_non_null(strstr(e.text, "status 3: oh oh oh "));
+	/* it reads nothing of much */
+	char *much = calloc(1, 1000001);
+	assert_non_null(much);
+	memset(much, '#', 1000000);
+	write_tool("iptables-restore", "#!/bin/sh\necho $1\nexit 0\n");
+	assert_int_equal(set_filters(false, much, &e), STATUS_OK);
+	free(much);
+
+	/* one that hangs holds up nobody, and not for ever */
+	write_tool("iptables-save", "#!/bin/sh\nexec sleep 1000\n");
+	call_async(&f, "GetIPTables", &q.base, &hangs);
+	plug("eth0", 1);
+	update_ok("eth0", mac1, "10.0.0.2/24");
+	assert_false(async_wait(&hangs, 100));
+	assert_true(async_wait(&hangs, 30000));
+	assert_int_equal(hangs.status, STATUS_DEADLINE_EXCEEDED);
+	async_end(&hangs);
+	assert_int_equal(umount2("/usr/sbin", MNT_DETACH), 0);
+}
+
 /* ---- The group ---------------------------------------------------------------------------- */
 
 static int setup(void **state)
@@ -772,6 +871,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(wrong_routes_are_refused, unplug_all),
 		cmocka_unit_test_teardown(many_routes, unplug_all),
 		cmocka_unit_test_teardown(neighbours, unplug_all),
+		cmocka_unit_test_teardown(packet_filters, unplug_all),
+		cmocka_unit_test_teardown(tools_that_are_missing_or_odd, unplug_all),
 	};
 
 	if (argc != 2) {
