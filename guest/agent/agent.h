@@ -27,6 +27,7 @@
 #include "guest/agent/storage.h"
 #include "guest/agent/strand.h"
 #include "guest/agent/stream.h"
+#include "guest/agent/time-sync.h"
 #include "io/loop.h"
 #include "io/worker.h"
 #include "rpc/rpc.h"
@@ -62,6 +63,7 @@ struct agent {
 	struct devices *devices;
 	struct hotplug *hotplug;
 	struct storage_table *storages;
+	struct time_sync *time_sync; /* or NULL: there is no clock to follow */
 	struct rpc_server *server;
 	struct policy *policy;
 	struct guest_hooks *hooks; /* or NULL; constant once the sandbox is there */

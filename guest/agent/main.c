@@ -182,12 +182,19 @@ static int start_console(struct agent *a, struct err *e)
 static void modules_work(struct job *j)
 {
 	j->r = modules_load_present(j->agent->modules, NULL, &j->e);
+	j->number = j->agent->is_init && time_sync_possible();
+	if (j->number) /* without the module there is no clock, which is said there */
+		(void)modules_load(j->agent->modules, "ptp_kvm", NULL, NULL);
 }
 
 static void modules_done(struct job *j)
 {
+	struct err e = ERR_INIT;
+
 	if (j->r < 0)
 		log_error("%s", err_text(&j->e, j->r));
+	if (j->number && time_sync_new(j->agent->loop, &j->agent->time_sync, &e) < 0)
+		log_warn("%s", e.text);
 	log_debug("kernel modules are loaded");
 }
 
@@ -293,6 +300,7 @@ static void agent_end(struct agent *a)
 	rpc_server_free(a->server);
 	forward_free(a->forward);
 	passfd_free(a->passfd);
+	time_sync_free(a->time_sync);
 	console_free(a->console);
 	oom_stop(a);
 	forget_stop(a);
