@@ -328,6 +328,15 @@ static int exec_program(struct engine_child *c, const char *program, int pid, st
 	return err_errno(e, -errno, "exec: \"%s\"", p->args.v[0]);
 }
 
+/* Until its exec a process of ours can be found in the container's /proc, and so can our program
+ * (CVE-2019-5736): nobody has it run there. */
+static bool is_own_program(int proc_fd, const char *program)
+{
+	struct stat own, st;
+	return fstatat(proc_fd, "self/exe", &own, 0) == 0 && stat(program, &st) == 0 &&
+	       own.st_dev == st.st_dev && own.st_ino == st.st_ino;
+}
+
 static int run(struct engine_child *c, struct err *e)
 {
 	char program[PATH_MAX];
@@ -358,6 +367,9 @@ static int run(struct engine_child *c, struct err *e)
 	r = set_home(p, e);
 	if (r == 0)
 		r = engine_find_program(p->args.v[0], &p->env, program, e);
+	if (r == 0 && is_own_program(c->proc_fd, program))
+		r = err_set(e, -EACCES, "exec: \"%s\": is the engine itself: permission denied",
+			    p->args.v[0]);
 	if (r < 0)
 		return r;
 
