@@ -38,6 +38,10 @@ struct storage {
 struct storage_request {
 	const Grpc__Storage *s;
 	const char *container; /* id; NULL: the sandbox asks */
+
+	/* all that are asked for together: some of them may make one with this one */
+	Grpc__Storage *const *all;
+	size_t n_all;
 };
 
 struct storage_driver {
@@ -61,6 +65,19 @@ int storage_make_bind(const struct storage_env *env, const struct storage_reques
 /* storage-block.c: blk, mmioblk, nvdimm, scsi */
 int storage_make_block(const struct storage_env *env, const struct storage_request *q,
 		       struct storage *to, struct err *e);
+/* storage-overlay.c */
+int storage_make_overlay(const struct storage_env *env, const struct storage_request *q,
+			 struct storage *to, struct err *e);
+
+/* storage-layers.c */
+extern const struct layer_mount_ops storage_layer_ops;
+/** Which of the layers among @v stands for all of them. */
+int storage_layers_target(Grpc__Storage *const *v, size_t n, const Grpc__Storage **ret,
+			  struct err *e);
+/** Makes all layers of the request one overlay. */
+int storage_make_layers(const struct storage_env *env, const struct storage_request *q,
+			struct storage *to, struct err *e);
+
 /** Applies new options to a mounted ephemeral storage. */
 int storage_reconfigure(const Grpc__Storage *s, struct err *e);
 

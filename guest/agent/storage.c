@@ -5,6 +5,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "guest/agent/fs-group.h"
+#include "guest/agent/layer-mounts.h"
+#include "guest/agent/layer.h"
 #include "guest/agent/storage-driver.h"
 #include "sys/mountfd.h"
 
@@ -23,15 +25,20 @@ struct storage_table {
 	struct storage_env env;
 };
 
+/* Of all that have its options, whatever driver they name for their disk. */
+#define LAYERS "erofs.multi-layer"
+
 static const struct storage_driver drivers[] = {
 	{"virtio-fs", storage_make_virtio_fs}, {"ephemeral", storage_make_ephemeral},
 	{"local", storage_make_local},	       {"bind", storage_make_bind},
 	{"blk", storage_make_block},	       {"mmioblk", storage_make_block},
 	{"nvdimm", storage_make_block},	       {"scsi", storage_make_block},
+	{"overlayfs", storage_make_overlay},   {LAYERS, storage_make_layers},
 };
 
-const char *const storage_drivers[] = {"bind",	 "blk",	 "ephemeral", "local", "mmioblk",
-				       "nvdimm", "scsi", "virtio-fs", NULL};
+const char *const storage_drivers[] = {"bind",	"blk",	     LAYERS,   "ephemeral",
+				       "local", "mmioblk",   "nvdimm", "overlayfs",
+				       "scsi",	"virtio-fs", NULL};
 
 bool storage_mount_point_valid(const char *path)
 {
@@ -49,6 +56,14 @@ bool storage_mount_point_valid(const char *path)
 
 /* ---- The table ---------------------------------------------------------------------------- */
 
+static int new_layers(struct storage_env *env)
+{
+	char dir[128];
+
+	int r = path_format(dir, sizeof dir, "%s/layers", env->state_dir);
+	return r < 0 ? r : layer_mounts_new(dir, &storage_layer_ops, &env->layers);
+}
+
 int storage_table_new(const struct storage_env *env, struct storage_table **ret)
 {
 	struct storage_table *t = calloc(1, sizeof *t);
@@ -58,6 +73,11 @@ int storage_table_new(const struct storage_env *env, struct storage_table **ret)
 	pthread_cond_init(&t->changed, NULL);
 	list_init(&t->storages);
 	t->env = *env;
+	int r = new_layers(&t->env);
+	if (r < 0) {
+		storage_table_free(t);
+		return r;
+	}
 	*ret = t;
 	return 0;
 }
@@ -110,13 +130,14 @@ static int make(struct storage_table *t, const struct storage_request *q, struct
 		struct err *e)
 {
 	const Grpc__Storage *s = q->s;
+	const char *name = layer_is_one(s) ? LAYERS : s->driver;
 
 	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
-		if (strcmp(drivers[i].name, s->driver) == 0) {
+		if (strcmp(drivers[i].name, name) == 0) {
 			if (s->fs_group && drivers[i].owns_files)
 				return err_set(e, -EINVAL,
 					       "storage %s: fs_group has no meaning for driver %s",
-					       s->mount_point, s->driver);
+					       s->mount_point, name);
 			int r = drivers[i].make(&t->env, q, to, e);
 			return r == 0 && s->fs_group ? apply_fs_group(s, e) : r;
 		}
@@ -271,6 +292,7 @@ static void release_one(struct storage_table *t, struct storage *s)
 int storages_add(struct storage_table *t, const char *container, Grpc__Storage *const *v, size_t n,
 		 struct storage_set *ret, struct err *e)
 {
+	bool has_layers = false;
 	int r = 0;
 
 	*ret = (struct storage_set){.v = NULL};
@@ -281,8 +303,16 @@ int storages_add(struct storage_table *t, const char *container, Grpc__Storage *
 	if (!ret->v)
 		return err_set(e, -ENOMEM, "no memory for %zu storages", n);
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		const struct storage_request q = {.s = v[i], .container = container};
-		r = add_one(t, &q, &ret->v[ret->n], e);
+		struct storage_request q = {
+			.s = v[i], .container = container, .all = v, .n_all = n};
+		if (layer_is_one(v[i])) {
+			if (has_layers) /* they are one storage, and made already */
+				continue;
+			has_layers = true;
+			r = storage_layers_target(v, n, &q.s, e);
+		}
+		if (r == 0)
+			r = add_one(t, &q, &ret->v[ret->n], e);
 		if (r == 0)
 			ret->n++;
 	}
@@ -331,6 +361,7 @@ void storage_table_free(struct storage_table *t)
 		unmake(s);
 		storage_free(s);
 	}
+	layer_mounts_free(t->env.layers);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
 	free(t);

@@ -19,6 +19,7 @@
 
 struct storage;
 struct storage_table;
+struct layer_mounts;
 
 /** What one owner holds, in the order made. */
 struct storage_set {
@@ -28,9 +29,10 @@ struct storage_set {
 
 /** What storages are made with; borrowed. */
 struct storage_env {
-	struct modules *modules; /* file systems may need one */
-	struct devices *devices; /* where block devices are found */
-	const char *state_dir;	 /* the agent's: a directory for each container is in it */
+	struct modules *modules;     /* file systems may need one */
+	struct devices *devices;     /* where block devices are found */
+	const char *state_dir;	     /* the agent's: a directory for each container is in it */
+	struct layer_mounts *layers; /* the table's own: storage_table_new() makes it */
 };
 
 int storage_table_new(const struct storage_env *env, struct storage_table **ret);
