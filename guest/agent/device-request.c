@@ -2,6 +2,7 @@
 #include "guest/agent/device-request.h"
 
 #include "base/fd.h"
+#include "guest/agent/layer.h"
 #include "guest/agent/uevent.h"
 #include "oci/arena.h"
 
@@ -125,7 +126,7 @@ static int look_vfio(struct devices *d, const Grpc__Device *m, struct device_blo
 bool device_request_waits(const struct device_request *q)
 {
 	for (size_t i = 0; i < q->n_storages; i++)
-		if (devices_is_block_driver(q->storages[i]->driver))
+		if (devices_is_block_driver(layer_device_driver(q->storages[i])))
 			return true;
 	return q->n_devices > 0;
 }
@@ -152,8 +153,9 @@ int device_request_look(struct devices *d, const struct device_request *q, struc
 	}
 	for (size_t i = 0; r == 0 && i < q->n_storages; i++) {
 		const Grpc__Storage *s = q->storages[i];
-		if (devices_is_block_driver(s->driver))
-			r = devices_look_block(d, s->driver, s->source, &found, e);
+		const char *driver = layer_device_driver(s);
+		if (devices_is_block_driver(driver))
+			r = devices_look_block(d, driver, s->source, &found, e);
 	}
 	return r;
 }

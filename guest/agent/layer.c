@@ -63,6 +63,13 @@ bool layer_is_one(const Grpc__Storage *s)
 	return false;
 }
 
+const char *layer_device_driver(const Grpc__Storage *s)
+{
+	if (strcmp(s->driver, DRIVER) != 0)
+		return s->driver;
+	return strchr(s->source, ':') ? "scsi" : "blk";
+}
+
 /* ---- Values ------------------------------------------------------------------------------- */
 
 static int parse_number(const char *text, int base, uint64_t max, uint64_t *ret)

@@ -54,6 +54,12 @@ struct layer_group {
 /** Whether this Storage is one of a group. */
 bool layer_is_one(const Grpc__Storage *s);
 
+/**
+ * By which driver a Storage's disk is found (device.h): its own, but that of layers does not say by
+ * which bus, and the source's form does.
+ */
+const char *layer_device_driver(const Grpc__Storage *s);
+
 /** Understands all layers among @v as one group. Free it also after a failure. */
 int layer_group_parse(Grpc__Storage *const *v, size_t n, struct layer_group *ret, struct err *e);
 void layer_group_free(struct layer_group *g);

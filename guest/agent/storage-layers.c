@@ -151,14 +151,6 @@ const struct layer_mount_ops storage_layer_ops = {mount_layer, unmount_layer};
 
 /* ---- Finding and understanding one layer -------------------------------------------------- */
 
-/* Those of the group's own driver do not say by which bus; their address does. */
-static const char *device_driver(const Grpc__Storage *s)
-{
-	if (strcmp(s->driver, "erofs.multi-layer") != 0)
-		return s->driver;
-	return strchr(s->source, ':') ? "scsi" : "blk";
-}
-
 /* @disk: the layer's, if an earlier layer was on the same; path "" if it is to be looked for. */
 static int find_device(const struct storage_env *env, const struct layer *l,
 		       struct device_block *disk, struct device_block *ret, struct err *e)
@@ -167,7 +159,8 @@ static int find_device(const struct storage_env *env, const struct layer *l,
 	int r = 0;
 
 	if (!disk->path[0])
-		r = devices_find_block(env->devices, device_driver(l->s), l->s->source, disk, e);
+		r = devices_find_block(env->devices, layer_device_driver(l->s), l->s->source, disk,
+				       e);
 	if (r < 0) {
 		disk->path[0] = '\0';
 		return r;
