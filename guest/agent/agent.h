@@ -64,6 +64,7 @@ struct agent {
 	struct hotplug *hotplug;
 	struct storage_table *storages;
 	struct time_sync *time_sync; /* or NULL: there is no clock to follow */
+	struct copier *copier;	     /* copy.c */
 	struct rpc_server *server;
 	struct policy *policy;
 	struct guest_hooks *hooks; /* or NULL; constant once the sandbox is there */
@@ -200,6 +201,8 @@ struct job {
 struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c);
 /** Starts it on the container's strand, or the sandbox's. done() always runs. */
 void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct job *));
+/** The same beside all others: for what may hang, and that nobody shall wait for. */
+void job_start_alone(struct job *j, void (*work)(struct job *), void (*done)(struct job *));
 /** The same for one whose work is not to be: j->r tells why. */
 void job_finish(struct job *j, void (*done)(struct job *));
 /** Answers with Empty if j->r is 0, else with the failure, which is also logged. */
@@ -288,6 +291,23 @@ void sandbox_update_ephemeral_mounts(void *ctx, struct rpc_call *call);
 void sandbox_container_gone(struct agent *a);
 /** Where the sandbox' own files are: <state>/sandbox. */
 int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size);
+
+/* ---- copy.c ------------------------------------------------------------------------------- */
+
+int copier_start(struct agent *a);
+/** What has been copied by half is removed. When no workers run any more; NULL is fine. */
+void copier_stop(struct copier *c);
+/** CopyFile */
+void copy_file(void *ctx, struct rpc_call *call);
+
+/* ---- volume.c ----------------------------------------------------------------------------- */
+
+void volume_stats(void *ctx, struct rpc_call *call);
+void volume_resize(void *ctx, struct rpc_call *call);
+/** GetDiagnosticData */
+void volume_diagnostics(void *ctx, struct rpc_call *call);
+/** RemoveStaleVirtiofsShareMounts */
+void volume_forget_stale(void *ctx, struct rpc_call *call);
 
 /* ---- guest.c, metrics.c ------------------------------------------------------------------- */
 

@@ -74,6 +74,20 @@ void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct jo
 	}
 }
 
+void job_start_alone(struct job *j, void (*work)(struct job *), void (*done)(struct job *))
+{
+	struct strand *s;
+
+	if (strand_new(j->agent->pool, &s) < 0) {
+		j->r = err_set(&j->e, -ENOMEM, "no memory to queue the request");
+		job_finish(j, done);
+		return;
+	}
+	j->strand = s;
+	job_start(j, work, done);
+	strand_release(s);
+}
+
 void job_finish(struct job *j, void (*done)(struct job *))
 {
 	j->done = done;

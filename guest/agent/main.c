@@ -266,6 +266,8 @@ static int serve(struct agent *a, struct err *e)
 		r = oom_start(a);
 	if (r == 0)
 		r = forget_start(a);
+	if (r == 0)
+		r = copier_start(a);
 	if (r == 0 && !a->is_init)
 		r = loop_signal_new(a->loop, SIGTERM, on_signal, a, &term);
 	if (r == 0)
@@ -307,6 +309,7 @@ static void agent_end(struct agent *a)
 	reaper_stop(a);
 	worker_pool_free(a->pool);
 	hotplug_free(a->hotplug);
+	copier_stop(a->copier);
 	container_remove_all_now(a);
 	storages_release(a->storages, &a->held);
 	storage_table_free(a->storages);

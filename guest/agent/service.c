@@ -126,6 +126,12 @@ static const struct rpc_method agent_methods[] = {
 	{"SetGuestDateTime", guest_set_time},
 	{"GetMetrics", guest_metrics},
 	{"GetOOMEvent", oom_get_event},
+
+	{"CopyFile", copy_file},
+	{"GetVolumeStats", volume_stats},
+	{"ResizeVolume", volume_resize},
+	{"GetDiagnosticData", volume_diagnostics},
+	{"RemoveStaleVirtiofsShareMounts", volume_forget_stale},
 	{"SetPolicy", set_policy},
 	{NULL, NULL},
 };

@@ -256,11 +256,14 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	static const char *const mount_words[][2] = {
 		{"proc", "/proc"}, {"tmpfs", "/dev"}, {"devpts", "/dev/pts"}};
 	char *pts_options[] = {(char *)"newinstance", (char *)"ptmxmode=0666"};
-	Grpc__Mount mount_v[3];
+	char *bind_options[] = {(char *)"rbind"};
+	Grpc__Mount mount_v[7];
 	Grpc__LinuxNamespace ns[3];
 	static const char *const types[] = {"mnt", "ipc", "uts"};
 	Grpc__LinuxNamespace *namespaces[3];
-	Grpc__Mount *mounts[3];
+	Grpc__Mount *mounts[7];
+	Grpc__Spec__AnnotationsEntry entry = GRPC__SPEC__ANNOTATIONS_ENTRY__INIT,
+				     *entries[] = {&entry};
 	Grpc__Process process;
 	Grpc__User user;
 
@@ -276,6 +279,32 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	}
 	mount_v[2].options = pts_options;
 	mount_v[2].n_options = 2;
+	spec.n_mounts = 3;
+	for (const char *const *b = o->binds; b && *b; b += 2) {
+		Grpc__Mount *m = mounts[spec.n_mounts] = &mount_v[spec.n_mounts];
+		grpc__mount__init(m);
+		m->type = (char *)"bind";
+		m->source = (char *)b[0];
+		m->destination = (char *)b[1];
+		m->options = bind_options;
+		m->n_options = 1;
+		spec.n_mounts++;
+	}
+	if (o->env) {
+		process.env = (char **)o->env;
+		for (process.n_env = 0; o->env[process.n_env]; process.n_env++)
+			;
+	}
+	if (o->annotation[0]) {
+		entry.key = (char *)o->annotation[0];
+		entry.value = (char *)o->annotation[1];
+		spec.annotations = entries;
+		spec.n_annotations = 1;
+	}
+	if (o->device) {
+		lin.devices = (Grpc__LinuxDevice **)&o->device;
+		lin.n_devices = 1;
+	}
 	root.path = f->rootfs;
 	lin.namespaces = namespaces;
 	lin.n_namespaces = 3;
@@ -285,7 +314,6 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	spec.root = &root;
 	spec.linux = &lin;
 	spec.mounts = mounts;
-	spec.n_mounts = 3;
 	q.container_id = (char *)id;
 	q.oci = &spec;
 	q.storages = o->storages;

@@ -63,6 +63,10 @@ struct container_options {
 	size_t n_storages;
 	char **args; /* instead of the script */
 	Grpc__LinuxResources *resources;
+	const char *const *binds; /* up to four: source, destination, source, ...; NULL */
+	const char *const *env;	  /* up to six, instead of the usual ones; NULL */
+	const char *annotation[2];
+	Grpc__LinuxDevice *device;
 };
 int create(struct fixture *f, const char *id, const struct container_options *o, struct err *e);
 int start(struct fixture *f, const char *id);

@@ -183,6 +183,11 @@ static int remove_at(int dir_fd, const char *name, unsigned depth)
 	return unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
+int remove_tree_at(int dir_fd, const char *name)
+{
+	return remove_at(dir_fd, name, 0);
+}
+
 int remove_tree(const char *path)
 {
 	return remove_at(AT_FDCWD, path, 0);

@@ -29,6 +29,8 @@ void rmdir_parents(const char *path, const char *top);
  * tree is fine.
  */
 int remove_tree(const char *path);
+/** The same for an entry of an open directory; @name is one component. */
+int remove_tree_at(int dir_fd, const char *name);
 
 int fd_set_nonblock(int fd, bool on);
 int fd_set_cloexec(int fd, bool on);
