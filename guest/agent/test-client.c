@@ -277,6 +277,7 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 		mount_v[i].destination = (char *)mount_words[i][1];
 		mounts[i] = &mount_v[i];
 	}
+	process.capabilities = o->capabilities;
 	mount_v[2].options = pts_options;
 	mount_v[2].n_options = 2;
 	spec.n_mounts = 3;

@@ -67,6 +67,7 @@ struct container_options {
 	const char *const *env;	  /* up to six, instead of the usual ones; NULL */
 	const char *annotation[2];
 	Grpc__LinuxDevice *device;
+	Grpc__LinuxCapabilities *capabilities;
 };
 int create(struct fixture *f, const char *id, const struct container_options *o, struct err *e);
 int start(struct fixture *f, const char *id);
