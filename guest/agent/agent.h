@@ -31,6 +31,7 @@
 #include "io/loop.h"
 #include "io/worker.h"
 #include "rpc/rpc.h"
+#include "sys/cgroup.h"
 
 /* The shim's own limit is the kubelet's 110 pods; one pod has a handful of containers. */
 #define CONTAINERS_MAX 1024
@@ -138,7 +139,7 @@ struct container {
 	struct oci_spec *spec;		 /* strand */
 	struct storage_set storages;	 /* strand */
 	struct pci_map *pci_map;	 /* strand; or NULL */
-	char *cgroup;			 /* set once by create; or NULL */
+	struct cgroup *cgroup;		 /* set once by create; or NULL */
 
 	struct container_oom *oom; /* of oom.c, or NULL */
 };

@@ -124,7 +124,7 @@ void container_unref(struct container *c)
 	strand_release(c->strand);
 	oci_spec_free(c->spec);
 	pci_map_free(c->pci_map);
-	free(c->cgroup);
+	cgroup_free(c->cgroup);
 	free(c);
 }
 
@@ -267,8 +267,8 @@ static void create_work(struct job *j)
 		return;
 	}
 	storages_keep(j->agent->storages, &c->storages);
-	const char *cgroup = engine_cgroup_path(c->engine);
-	c->cgroup = cgroup ? strdup(cgroup) : NULL;
+	const struct cgroup *cgroup = engine_cgroup(c->engine);
+	c->cgroup = cgroup ? cgroup_dup(cgroup) : NULL;
 }
 
 /* The first container's pid namespace is what a pod that shares one shares. */

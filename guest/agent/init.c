@@ -118,22 +118,73 @@ int init_early(struct err *e)
 	return 0;
 }
 
-static int mount_cgroups(struct err *e)
-{
-	static const char *const controllers[] = {"+cpuset", "+cpu",  "+io",
-						  "+memory", "+pids", "+hugetlb"};
-	static const char control[] = "/sys/fs/cgroup/cgroup.subtree_control";
+#define CGROUP_ROOT "/sys/fs/cgroup"
+#define CGROUP_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
-	if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2",
-		  MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "nsdelegate") < 0 &&
+static int mount_unified(struct err *e)
+{
+	static const char *const controllers[] = {"+cpuset", "+cpu",	 "+io",	 "+memory",
+						  "+pids",   "+hugetlb", "+rdma"};
+
+	if (mount("cgroup2", CGROUP_ROOT, "cgroup2", CGROUP_FLAGS | MS_RELATIME, "nsdelegate") <
+		    0 &&
 	    errno != EBUSY)
-		return err_errno(e, -errno, "mount cgroup2 on /sys/fs/cgroup");
+		return err_errno(e, -errno, "mount cgroup2 on " CGROUP_ROOT);
 	/* one by one: a kernel that lacks one still gets the others */
 	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
-		int r = file_write(AT_FDCWD, control, controllers[i]);
+		int r = file_write(AT_FDCWD, CGROUP_ROOT "/cgroup.subtree_control", controllers[i]);
 		if (r < 0)
 			log_debug("cgroup controller %s: %s", controllers[i] + 1, strerror(-r));
 	}
+	return 0;
+}
+
+static bool mount_hierarchy(const char *controller)
+{
+	char path[64];
+
+	if (path_format(path, sizeof path, CGROUP_ROOT "/%s", controller) < 0)
+		return false;
+	if (mkdir(path, 0755) == 0 &&
+	    mount("cgroup", path, "cgroup", CGROUP_FLAGS | MS_RELATIME, controller) == 0)
+		return true;
+	log_debug("cgroup controller %s: %s", controller, strerror(errno));
+	(void)rmdir(path);
+	return false;
+}
+
+/* "NAME HIERARCHY GROUPS ENABLED" for each controller, after a line of titles. */
+static unsigned mount_hierarchies(const char *proc_cgroups)
+{
+	unsigned n = 0;
+
+	for (const char *l = proc_cgroups; l && *l;
+	     l = strchr(l, '\n') ? strchr(l, '\n') + 1 : NULL) {
+		char name[32];
+		int enabled;
+		if (sscanf(l, "%31s %*d %*d %d", name, &enabled) == 2 && enabled && name[0] != '#')
+			n += mount_hierarchy(name);
+	}
+	return n;
+}
+
+static int mount_cgroups(bool unified, struct err *e)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	if (unified || file_read(AT_FDCWD, "/proc/cgroups", 16384, &text) < 0)
+		return mount_unified(e);
+	if (mount("tmpfs", CGROUP_ROOT, "tmpfs", CGROUP_FLAGS, "mode=755") < 0)
+		return err_errno(e, -errno, "mount tmpfs on " CGROUP_ROOT);
+	if (mount_hierarchies(text.data) == 0) {
+		/* a kernel without version 1 */
+		(void)umount(CGROUP_ROOT);
+		return mount_unified(e);
+	}
+	/* since Linux 5.11 it cannot be off */
+	(void)file_write(AT_FDCWD, CGROUP_ROOT "/memory/memory.use_hierarchy", "1");
+	if (mount(NULL, CGROUP_ROOT, NULL, MS_REMOUNT | MS_RDONLY | CGROUP_FLAGS, "mode=755") < 0)
+		return err_errno(e, -errno, "make " CGROUP_ROOT " read-only");
 	return 0;
 }
 
@@ -185,15 +236,21 @@ static int online_memory(struct err *e)
 	return 0;
 }
 
-void init_late(void)
+static void complain(int r, const struct err *e)
 {
-	static int (*const steps[])(struct err *) = {mount_cgroups, loopback_up, raise_limits,
-						     set_hostname, online_memory};
+	if (r < 0)
+		log_error("%s", err_text(e, r));
+}
+
+void init_late(bool unified)
+{
+	static int (*const steps[])(struct err *) = {loopback_up, raise_limits, set_hostname,
+						     online_memory};
+	struct err e = ERR_INIT;
+	complain(mount_cgroups(unified, &e), &e);
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
-		struct err e = ERR_INIT;
-		int r = steps[i](&e);
-		if (r < 0)
-			log_error("%s", err_text(&e, r));
+		e = ERR_INIT;
+		complain(steps[i](&e), &e);
 	}
 }
 

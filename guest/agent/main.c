@@ -14,14 +14,13 @@
 #include "rpc/listen.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/vm_sockets.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <time.h>
 
+#define CGROUP_ROOT "/sys/fs/cgroup"
 #define MODULES_DIR "/lib/modules"
 /* What the runtime connects by comes first in the list of modules. */
 #define TRANSPORT_MODULE "vmw_vsock_virtio_transport"
@@ -65,13 +64,11 @@ static int open_server(const char *address, struct err *e)
 
 static const char *find_cgroup_root(const struct agent *a)
 {
-	struct statfs fs;
+	const char *root = a->options.cgroup_root[0] ? a->options.cgroup_root : CGROUP_ROOT;
 
-	if (a->options.cgroup_root[0])
-		return a->options.cgroup_root;
-	if (statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
-		return "/sys/fs/cgroup";
-	log_warn("no cgroup v2 at /sys/fs/cgroup: containers have no limits and no statistics");
+	if (cgroup_version(root) > 0)
+		return root;
+	log_warn("no control groups at %s: containers have no limits and no statistics", root);
 	return NULL;
 }
 
@@ -341,7 +338,7 @@ int main(int argc, char **argv)
 	if (agent.options.log_vport && agent.logging)
 		logging_to_backlog(agent.logging);
 	if (r == 0 && agent.is_init)
-		init_late();
+		init_late(agent.options.cgroup_no_v1 || agent.options.unified_cgroups);
 	if (r == 0)
 		r = serve(&agent, &e);
 	if (r < 0) {

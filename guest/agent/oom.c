@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 
 /* For a runtime that is slow to ask again. One that listens has a call waiting, or nearly. */
@@ -31,47 +32,43 @@
  * more, of which nobody would learn anything. */
 #define PENDING_MAX 64
 
+/* When the count of version 1 is read after the kernel has told of a lack: a kill may take long, as
+ * the victim must give its memory back. */
+static const uint64_t later_ms[] = {20, 200, 2000};
+
 struct container_oom {
 	int watch;		 /* inotify's number, or -1 */
 	uint64_t events;	 /* that the kernel has counted and we have seen */
 	unsigned pending;	 /* that nobody has been told of */
 	struct loop_timer *hold; /* while ends wait until these are told, or NULL */
+
+	/* version 1 */
+	int eventfd;
+	struct loop_io *io;
+	struct loop_timer *later;
+	unsigned step; /* of later_ms */
 };
 
 /* ---- Counting ----------------------------------------------------------------------------- */
 
-static int read_file(const struct container *c, const char *file, struct buf *ret)
-{
-	char path[PATH_MAX];
-
-	int r = path_format(path, sizeof path, "%s/%s", c->cgroup, file);
-	return r < 0 ? r : file_read(AT_FDCWD, path, 4096, ret);
-}
-
-static bool find_count(const struct buf *text, const char *key, uint64_t *ret)
-{
-	const char *at = text->data ? strstr(text->data, key) : NULL;
-	if (at)
-		*ret = strtoull(at + strlen(key), NULL, 10);
-	return at != NULL;
-}
-
 static bool kills_groups(const struct container *c)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
-	return read_file(c, "memory.oom.group", &text) == 0 && text.data && text.data[0] == '1';
+	int64_t on;
+	return cgroup_read_number(c->cgroup, "memory.oom.group", &on) == 0 && on == 1;
 }
 
 static uint64_t count_events(const struct container *c)
 {
-	_cleanup_buf_ struct buf text = BUF_INIT;
 	uint64_t n = 0;
 
-	if (read_file(c, "memory.events", &text) < 0)
-		return 0;
+	if (c->cgroup->version == 1) {
+		(void)cgroup_read_key(c->cgroup, "memory.oom_control", "oom_kill", &n);
+		return n;
+	}
 	/* before Linux 5.17 groups were not counted, and each process of one is an event */
-	if (!kills_groups(c) || !find_count(&text, "oom_group_kill ", &n))
-		(void)find_count(&text, "oom_kill ", &n);
+	if (!kills_groups(c) ||
+	    cgroup_read_key(c->cgroup, "memory.events", "oom_group_kill", &n) < 0)
+		(void)cgroup_read_key(c->cgroup, "memory.events", "oom_kill", &n);
 	return n;
 }
 
@@ -191,15 +188,76 @@ void oom_stop(struct agent *a)
 		rpc_call_failf(take_waiter(a), STATUS_UNAVAILABLE, "the agent ends");
 }
 
-static int watch_file(const struct container *c, const char *file)
+/* ---- Watching ----------------------------------------------------------------------------- */
+
+static int watch_events(struct container *c)
 {
 	char path[PATH_MAX];
 
-	int r = path_format(path, sizeof path, "%s/%s", c->cgroup, file);
+	int r = cgroup_path(c->cgroup, "memory.events", path, sizeof path);
 	if (r < 0)
 		return r;
-	int wd = inotify_add_watch(c->agent->inotify_fd, path, IN_MODIFY);
-	return wd < 0 ? -errno : wd;
+	c->oom->watch = inotify_add_watch(c->agent->inotify_fd, path, IN_MODIFY);
+	return c->oom->watch < 0 ? -errno : 0;
+}
+
+static void look_later(struct container_oom *o)
+{
+	if (o->step < ARRAY_SIZE(later_ms))
+		loop_timer_start(o->later, later_ms[o->step++]);
+}
+
+static void on_later(void *arg)
+{
+	struct container *c = arg;
+
+	check(c);
+	look_later(c->oom);
+}
+
+static void on_eventfd(void *arg, unsigned events)
+{
+	struct container *c = arg;
+	uint64_t n;
+
+	(void)!read(c->oom->eventfd, &n, sizeof n);
+	check(c);
+	c->oom->step = 0;
+	look_later(c->oom);
+}
+
+static int watch_control(struct container *c)
+{
+	struct container_oom *o = c->oom;
+	char path[PATH_MAX], text[32];
+
+	int r = cgroup_path(c->cgroup, "memory.oom_control", path, sizeof path);
+	if (r < 0)
+		return r;
+	_cleanup_close_ int control = open(path, O_RDONLY | O_CLOEXEC);
+	if (control < 0)
+		return -errno;
+	o->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (o->eventfd < 0)
+		return -errno;
+	r = loop_timer_new(c->agent->loop, on_later, c, &o->later);
+	if (r == 0)
+		r = loop_io_new(c->agent->loop, o->eventfd, LOOP_READ, on_eventfd, c, &o->io);
+	if (r < 0)
+		return r;
+	(void)snprintf(text, sizeof text, "%d %d", o->eventfd, control);
+	char *name = strrchr(path, '/');
+	(void)snprintf(name, sizeof path - (size_t)(name - path), "/cgroup.event_control");
+	return file_write(AT_FDCWD, path, text);
+}
+
+static void oom_free(struct container_oom *o)
+{
+	loop_io_free(o->io);
+	loop_timer_free(o->later);
+	loop_timer_free(o->hold);
+	(void)close_fd(o->eventfd);
+	free(o);
 }
 
 void oom_watch(struct container *c)
@@ -207,14 +265,15 @@ void oom_watch(struct container *c)
 	if (!c->cgroup)
 		return;
 	c->oom = calloc(1, sizeof *c->oom);
-	int wd = c->oom ? watch_file(c, "memory.events") : -ENOMEM;
-	if (wd >= 0) {
-		c->oom->watch = wd;
+	if (c->oom)
+		c->oom->watch = c->oom->eventfd = -1;
+	int r = !c->oom ? -ENOMEM : c->cgroup->version == 1 ? watch_control(c) : watch_events(c);
+	if (r == 0)
 		return;
-	}
-	free(TAKE_PTR(c->oom));
+	if (c->oom)
+		oom_free(TAKE_PTR(c->oom));
 	log_warn("container %s: an end of its memory will not be reported: %s", c->id,
-		 strerror(-wd));
+		 strerror(-r));
 }
 
 void oom_unwatch(struct container *c)
@@ -226,7 +285,7 @@ void oom_unwatch(struct container *c)
 		(void)inotify_rm_watch(c->agent->inotify_fd, c->oom->watch);
 	c->oom->watch = -1;
 	release_ends(c);
-	free(TAKE_PTR(c->oom));
+	oom_free(TAKE_PTR(c->oom));
 }
 
 bool oom_holds_end(struct container *c)

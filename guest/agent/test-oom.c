@@ -99,7 +99,7 @@ static void put(const struct container *c, const char *file, const char *text)
 {
 	char path[160];
 
-	(void)snprintf(path, sizeof path, "%s/%s", c->cgroup, file);
+	assert_int_equal(cgroup_path(c->cgroup, file, path, sizeof path), 0);
 	/* in place, as the kernel does it: a replaced file would be another */
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
 	assert_true(fd >= 0);
@@ -119,8 +119,12 @@ static void container_setup(struct container *c, const char *id)
 	*c = (struct container){.agent = &a, .state = CONTAINER_RUNNING};
 	(void)snprintf(c->id, sizeof c->id, "%s", id);
 	list_init(&c->processes);
-	assert_true(asprintf(&c->cgroup, "%s/%s", dir, id) > 0);
-	assert_int_equal(mkdir_parents(c->cgroup, 0755), 0);
+	char path[64];
+	(void)snprintf(path, sizeof path, "%s/%s", dir, id);
+	assert_int_equal(mkdir_parents(path, 0755), 0);
+	const struct cgroup g = {.version = 2, .root = dir, .relative = path + strlen(dir)};
+	c->cgroup = cgroup_dup(&g);
+	assert_non_null(c->cgroup);
 	set_kills(c, 0);
 	put(c, "memory.oom.group", "0\n");
 	list_add_tail(&a.containers, &c->link);
@@ -153,7 +157,7 @@ static int setup(void **state)
 static void container_teardown(struct container *c)
 {
 	oom_unwatch(c);
-	free(c->cgroup);
+	cgroup_free(c->cgroup);
 }
 
 static int teardown(void **state)

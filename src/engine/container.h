@@ -6,6 +6,7 @@
 #include "engine/launch.h"
 #include "engine/namespaces.h"
 #include "engine/procs.h"
+#include "sys/cgroup.h"
 
 struct engine {
 	pid_t launcher;
@@ -19,7 +20,7 @@ struct engine_container {
 	char *id;
 	const struct oci_spec *spec; /* borrowed */
 	char *state_dir;	     /* or NULL */
-	char *cgroup;		     /* directory, or NULL */
+	struct cgroup *cgroup;	     /* or NULL */
 	int device_fd;		     /* the program on the cgroup */
 	enum engine_devices devices;
 	struct engine_bpf bpf;

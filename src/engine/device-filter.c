@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/device-filter.h"
 
+#include "engine/device-rules.h"
+
 #include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
@@ -13,19 +15,6 @@
 struct program {
 	struct bpf_insn *insns;
 	size_t n;
-};
-
-static const struct oci_device_rule always[] = {
-	{.allow = true, .type = 'c', .major = -1, .minor = -1, .access = (char *)"m"},
-	{.allow = true, .type = 'b', .major = -1, .minor = -1, .access = (char *)"m"},
-	{.allow = true, .type = 'c', .major = 1, .minor = 3, .access = (char *)"rwm"}, /* null */
-	{.allow = true, .type = 'c', .major = 1, .minor = 5, .access = (char *)"rwm"}, /* zero */
-	{.allow = true, .type = 'c', .major = 1, .minor = 7, .access = (char *)"rwm"}, /* full */
-	{.allow = true, .type = 'c', .major = 1, .minor = 8, .access = (char *)"rwm"}, /* random */
-	{.allow = true, .type = 'c', .major = 1, .minor = 9, .access = (char *)"rwm"}, /* urandom */
-	{.allow = true, .type = 'c', .major = 5, .minor = 0, .access = (char *)"rwm"}, /* tty */
-	{.allow = true, .type = 'c', .major = 5, .minor = 2, .access = (char *)"rwm"}, /* ptmx */
-	{.allow = true, .type = 'c', .major = 136, .minor = -1, .access = (char *)"rwm"}, /* pts */
 };
 
 static void emit(struct program *p, uint8_t code, uint8_t dst, uint8_t src, int16_t off,
@@ -125,13 +114,13 @@ int engine_device_program(const struct oci_device_rule *rules, size_t n, struct 
 		return 0;
 
 	struct program p = {.n = 0};
-	p.insns = calloc((n - first + ARRAY_SIZE(always)) * INSNS_PER_RULE + INSNS_AROUND,
+	p.insns = calloc((n - first + engine_device_n_defaults) * INSNS_PER_RULE + INSNS_AROUND,
 			 sizeof *p.insns);
 	if (!p.insns)
 		return err_errno(e, -ENOMEM, "device rules");
 	emit_prologue(&p);
-	for (size_t i = ARRAY_SIZE(always); i > 0; i--)
-		emit_rule(&p, &always[i - 1]);
+	for (size_t i = engine_device_n_defaults; i > 0; i--)
+		emit_rule(&p, &engine_device_defaults[i - 1]);
 	for (size_t i = n; i > first; i--)
 		emit_rule(&p, &rules[i - 1]);
 	emit_result(&p, fallback);

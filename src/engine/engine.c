@@ -5,14 +5,13 @@
 #include "base/fd.h"
 #include "engine/cgroup.h"
 #include "engine/container.h"
-#include "engine/device-filter.h"
 #include "engine/filter.h"
 #include "engine/launcher.h"
 #include "engine/listener.h"
 #include "engine/trees.h"
 #include "oci/hooks.h"
 #include "oci/validate.h"
-#include "sys/cgroup2.h"
+#include "sys/cgroup.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -112,16 +111,10 @@ static int claim_state(struct engine_container *c, struct err *e)
 static int filter_devices(struct engine_container *c, const struct oci_resources *res,
 			  struct err *e)
 {
-	int r = engine_device_attach(c->cgroup, res->devices, res->n_devices, c->device_fd, e);
-	if (r < 0 && r != -EBADF && r != -EOPNOTSUPP)
+	int r = engine_cgroup_devices(c->cgroup, res->devices, res->n_devices, &c->device_fd, e);
+	if (r < 0)
 		return r;
-	if (r == -EOPNOTSUPP && c->device_fd >= 0)
-		return r; /* the old one stays in force */
-	(void)close_fd(c->device_fd);
-	c->device_fd = r;
-	c->devices = r >= 0	   ? ENGINE_DEVICES_FILTERED
-		     : r == -EBADF ? ENGINE_DEVICES_ALL_ALLOWED
-				   : ENGINE_DEVICES_UNFILTERED;
+	c->devices = (enum engine_devices)r;
 	return 0;
 }
 
@@ -137,7 +130,7 @@ static int make_cgroup(struct engine_container *c, struct err *e)
 		return 0;
 	int r = engine_cgroup_relative(c->spec->cgroups_path, c->id, relative, sizeof relative, e);
 	if (r == 0)
-		r = cgroup2_make(c->engine->cgroup_root, relative, &c->cgroup, e);
+		r = cgroup_make(c->engine->cgroup_root, relative, &c->cgroup, e);
 	if (r == 0)
 		r = engine_cgroup_apply(c->cgroup, &c->spec->resources, e);
 	return r == 0 ? filter_devices(c, &c->spec->resources, e) : r;
@@ -156,7 +149,9 @@ static void describe(const struct engine_container *c, const char *rootfs,
 		.kind = ENGINE_JOB_CREATE,
 		.id = c->id,
 		.rootfs = (char *)rootfs,
-		.cgroup_dir = c->cgroup,
+		.cgroup_root = c->cgroup ? c->cgroup->root : NULL,
+		.cgroup_relative = c->cgroup ? c->cgroup->relative : NULL,
+		.cgroup_v1 = c->cgroup && c->cgroup->version == 1,
 		.uts_ns = (ns->create | ns->join) & CLONE_NEWUTS,
 		.cgroup_ns = (ns->create | ns->join) & CLONE_NEWCGROUP,
 		.new_uts = ns->create & CLONE_NEWUTS,
@@ -172,12 +167,21 @@ static void describe(const struct engine_container *c, const char *rootfs,
 		ret->spec.n_annotations = 0;
 }
 
-static int open_cgroup(const char *dir, struct err *e)
+/* For a process that begins in there. In version 1 none can; place() moves it. -EBADF: none. */
+static int open_cgroup(const struct cgroup *g, struct err *e)
 {
-	if (!dir)
+	char dir[PATH_MAX];
+	if (!g || g->version == 1)
 		return -EBADF;
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? err_errno(e, -errno, "open cgroup %s", dir) : fd;
+	int r = cgroup_dir(g, "", dir, sizeof dir);
+	int fd = r < 0 ? r : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_errno(e, r < 0 ? r : -errno, "open cgroup %s", g->relative) : fd;
+}
+
+/* Before it does anything. */
+static int place(const struct engine_container *c, const struct engine_launch *l, struct err *e)
+{
+	return c->cgroup && c->cgroup->version == 1 ? cgroup_attach(c->cgroup, l->pid, e) : 0;
 }
 
 /* Hooks have time limits of their own. */
@@ -238,6 +242,8 @@ static int follow_create(struct engine_container *c, const char *rootfs, bool ow
 	struct engine_launch *l = &c->init;
 	int r = engine_launch_wait(l, ENGINE_MSG_PID, time_deadline(LAUNCH_TIMEOUT_MS), e);
 	if (r == 0)
+		r = place(c, l, e);
+	if (r == 0)
 		r = engine_write_maps(l->proc_fd, c->spec, e);
 	if (r == 0 && !c->cgroup && engine_owned_open(l->proc_fd, own_pid, &c->owned) < 0)
 		r = err_set(e, -ESRCH, "the process of container %s is gone", c->id);
@@ -265,7 +271,7 @@ static int launch_init(struct engine_container *c, const char *rootfs,
 		return r;
 	c->ns_flags = ns.create | ns.join;
 	int cgroup_fd = open_cgroup(c->cgroup, e);
-	r = c->cgroup && cgroup_fd < 0 ? cgroup_fd : 0;
+	r = cgroup_fd < 0 && cgroup_fd != -EBADF ? cgroup_fd : 0;
 	describe(c, rootfs, &ns, &job);
 	if (r == 0)
 		r = engine_launch_begin(c->engine->sock, &job, io, cgroup_fd, &ns, &c->init, e);
@@ -282,8 +288,8 @@ static void undo(struct engine_container *c)
 {
 	engine_launch_abort(&c->init);
 	if (c->cgroup) {
-		(void)cgroup2_kill(c->cgroup, time_deadline(KILL_TIMEOUT_MS), NULL);
-		(void)cgroup2_remove(c->cgroup, NULL);
+		(void)cgroup_kill(c->cgroup, time_deadline(KILL_TIMEOUT_MS), NULL);
+		(void)cgroup_remove(c->cgroup, NULL);
 	}
 	if (c->state_dir)
 		(void)rmdir(c->state_dir);
@@ -295,7 +301,7 @@ static void undo(struct engine_container *c)
 	(void)close_fd(c->init_pidfd);
 	free(c->bpf.code);
 	free(c->bundle);
-	free(c->cgroup);
+	cgroup_free(c->cgroup);
 	free(c->state_dir);
 	free(c->id);
 	free(c);
@@ -446,14 +452,14 @@ static int open_exec_cgroup(const struct engine_container *c, bool of_init, stru
 	if (!line)
 		return err_set(e, -ESRCH, "container %s: init has no cgroup", c->id);
 	line += 3;
-	r = path_format(path, sizeof path, "%s%.*s", c->engine->cgroup_root,
-			(int)strcspn(line, "\n"), line);
-	if (r < 0)
-		return err_errno(e, r, "cgroup of container %s", c->id);
-	size_t n = strlen(c->cgroup);
-	if (strncmp(path, c->cgroup, n) != 0 || path[n] != '/')
-		return err_set(e, -EPERM, "container %s: init has left its cgroup", c->id);
-	return open_cgroup(path, e);
+	size_t n = strlen(c->cgroup->relative);
+	if (strncmp(line, c->cgroup->relative, n) != 0 || line[n] != '/')
+		return err_set(e, -EPERM, "container %s: init is not in a cgroup of its own making",
+			       c->id);
+	const struct cgroup of_inits = {
+		.version = 2, .root = c->cgroup->root, .relative = (char *)line};
+	b.data[strcspn(line, "\n") + (size_t)(line - b.data)] = '\0';
+	return open_cgroup(&of_inits, e);
 }
 
 static int follow_exec(struct engine_container *c, struct engine_launch *l,
@@ -461,6 +467,8 @@ static int follow_exec(struct engine_container *c, struct engine_launch *l,
 {
 	uint64_t deadline = time_deadline(LAUNCH_TIMEOUT_MS);
 	int r = engine_launch_wait(l, ENGINE_MSG_PID, deadline, e);
+	if (r == 0)
+		r = place(c, l, e);
 	if (r == 0) {
 		engine_affinity_begin(l->pid, &p->exec_cpu_affinity);
 		r = engine_launch_go(l, e);
@@ -485,7 +493,7 @@ static int try_exec(struct engine_container *c, const struct engine_job *job,
 	struct engine_namespaces ns = {.n_joined = 1};
 	struct engine_launch l;
 	_cleanup_close_ int cgroup_fd = open_exec_cgroup(c, cgroup_of_init, e);
-	if (c->cgroup && cgroup_fd < 0)
+	if (cgroup_fd < 0 && cgroup_fd != -EBADF)
 		return cgroup_fd;
 	ns.joined[0].flag = c->ns_flags;
 	ns.joined[0].fd = c->init_pidfd; /* borrowed: not to be closed through ns */
@@ -527,8 +535,14 @@ int engine_exec(struct engine_container *c, const struct oci_process *p,
 	job.spec.has_personality = c->spec->has_personality;
 	job.spec.personality = c->spec->personality;
 	r = try_exec(c, &job, io, false, ret, e);
-	if (r == -EBUSY && c->cgroup)
+	if (r == -EBUSY && c->cgroup && c->cgroup->version == 2) {
 		r = try_exec(c, &job, io, true, ret, e);
+		if (r == -EBUSY || r == -EPERM)
+			r = err_set(e, -EBUSY,
+				    "container %s: its cgroup has passed controllers on, so it "
+				    "takes no process, nor does the one that its init is in",
+				    c->id);
+	}
 	if (r == -ESRCH) /* it ended meanwhile */
 		return not_running(c, e);
 	return r;
@@ -538,7 +552,7 @@ int engine_exec(struct engine_container *c, const struct oci_process *p,
 
 int engine_pids(struct engine_container *c, pid_t **ret, size_t *ret_n, struct err *e)
 {
-	int r = c->cgroup ? cgroup2_pids(c->cgroup, ret, ret_n)
+	int r = c->cgroup ? cgroup_pids(c->cgroup, ret, ret_n)
 			  : engine_owned_pids(&c->owned, ret, ret_n);
 	return r < 0 ? err_errno(e, r, "processes of container %s", c->id) : 0;
 }
@@ -581,7 +595,7 @@ int engine_kill_all(struct engine_container *c, int signum, struct err *e)
 	size_t n;
 	if (signum != SIGKILL)
 		return signal_all(c, signum, &n, e);
-	return c->cgroup ? cgroup2_kill(c->cgroup, time_deadline(KILL_TIMEOUT_MS), e)
+	return c->cgroup ? cgroup_kill(c->cgroup, time_deadline(KILL_TIMEOUT_MS), e)
 			 : kill_walking(c, e);
 }
 
@@ -590,7 +604,7 @@ int engine_freeze(struct engine_container *c, bool frozen, struct err *e)
 	if (!c->cgroup)
 		return err_set(e, -EOPNOTSUPP, "container %s has no cgroup to %s", c->id,
 			       frozen ? "pause" : "resume");
-	int r = cgroup2_freeze(c->cgroup, frozen, time_deadline(FREEZE_TIMEOUT_MS), e);
+	int r = cgroup_freeze(c->cgroup, frozen, time_deadline(FREEZE_TIMEOUT_MS), e);
 	if (r == 0)
 		c->frozen = frozen;
 	return r;
@@ -608,7 +622,7 @@ int engine_update(struct engine_container *c, const struct oci_resources *r, str
 	return ret == 0 && r->n_devices ? filter_devices(c, r, e) : ret;
 }
 
-const char *engine_cgroup_path(const struct engine_container *c)
+const struct cgroup *engine_cgroup(const struct engine_container *c)
 {
 	return c->cgroup;
 }
@@ -619,10 +633,10 @@ int engine_delete(struct engine_container *c, struct err *e)
 		return 0;
 	int r = engine_kill_all(c, SIGKILL, e);
 	if (r == 0 && c->cgroup)
-		r = cgroup2_remove(c->cgroup, e);
+		r = cgroup_remove(c->cgroup, e);
 	if (r < 0)
 		return r; /* still there, to be tried again */
-	free(TAKE_PTR(c->cgroup));
+	cgroup_free(TAKE_PTR(c->cgroup));
 	c->hook_failed = false;
 	r = run_late_hooks(c, &c->spec->hooks.poststop, "poststop", "stopped", 0, e);
 	undo(c);

@@ -27,12 +27,15 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct cgroup; /* sys/cgroup.h */
 struct engine;
 struct engine_container;
 
 struct engine_options {
-	const char *state_dir;	 /* holds a directory per container; made if missing; or NULL */
-	const char *cgroup_root; /* a cgroup v2 mount that the engine may use, or NULL: none */
+	const char *state_dir; /* holds a directory per container; made if missing; or NULL */
+	/* What the engine may use of control groups: a mount of version 2, or the directory that
+	 * has the mounts of version 1, one for each controller; or NULL: none. */
+	const char *cgroup_root;
 	/* The engine's own network namespace is the pod's, as in a VM: a spec without a network
 	 * namespace may set net.* sysctls. */
 	bool network_is_pods;
@@ -95,8 +98,8 @@ enum engine_devices {
 };
 /** What holds the container back from the machine's devices; worth a word in the log. */
 enum engine_devices engine_devices(const struct engine_container *c);
-/** The container's cgroup directory, or NULL. For statistics and OOM events. */
-const char *engine_cgroup_path(const struct engine_container *c);
+/** The container's cgroup, or NULL. For statistics and OOM events. */
+const struct cgroup *engine_cgroup(const struct engine_container *c);
 /**
  * Kills what is left, removes the cgroup (the mounts went with the processes), runs the poststop
  * hooks. Init must have been reaped. Frees @c; on failure @c stays, to be tried again.

@@ -292,7 +292,11 @@ static void x_job(struct codec *c, struct engine_job *j)
 	if (!c->error && j->kind == ENGINE_JOB_CREATE && !j->rootfs)
 		c->error = c->encoding ? -EINVAL : -EBADMSG;
 	x_str(c, &j->bundle);
-	x_str(c, &j->cgroup_dir);
+	x_str(c, &j->cgroup_root);
+	x_str(c, &j->cgroup_relative);
+	if (!c->error && !j->cgroup_root != !j->cgroup_relative)
+		c->error = c->encoding ? -EINVAL : -EBADMSG;
+	x_bool(c, &j->cgroup_v1);
 	x_bool(c, &j->uts_ns);
 	x_bool(c, &j->cgroup_ns);
 	x_bool(c, &j->user_ns);

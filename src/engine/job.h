@@ -29,9 +29,11 @@ struct engine_bpf {
 struct engine_job {
 	uint32_t kind; /* enum engine_job_kind */
 	char *id;
-	char *rootfs;			 /* create; absolute */
-	char *bundle;			 /* create; for hooks */
-	char *cgroup_dir;		 /* create; the container's own, or NULL */
+	char *rootfs; /* create; absolute */
+	char *bundle; /* create; for hooks */
+	/* create; the container's own, or NULL: see struct cgroup of sys/cgroup.h */
+	char *cgroup_root, *cgroup_relative;
+	bool cgroup_v1;
 	bool uts_ns, cgroup_ns, user_ns; /* one of its own, new or joined */
 	bool new_uts, new_cgroup_ns;
 	bool sync_hooks; /* wait for the engine after the mounts */

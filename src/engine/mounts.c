@@ -3,10 +3,12 @@
 
 #include "base/fd.h"
 #include "engine/rootfs.h"
+#include "sys/cgroup.h"
 #include "sys/inroot.h"
 #include "sys/mountfd.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -178,19 +180,64 @@ static int mount_new(struct engine_mount *j, struct err *e)
 	return r < 0 ? r : finish(j, mount_fd, target, e);
 }
 
+static int bind_hierarchy(const struct engine_mount *j, const struct cgroup *g, const char *name,
+			  struct err *e)
+{
+	char dir[PATH_MAX], path[PATH_MAX];
+	struct oci_mount m = *j->m;
+	struct engine_mount one = *j;
+	int r = cgroup_dir(g, name, dir, sizeof dir);
+	if (r == 0)
+		r = path_format(path, sizeof path, "%s/%s", j->m->destination, name);
+	if (r < 0)
+		return err_errno(e, r, "mount %s", j->m->destination);
+	m.destination = path;
+	one.m = &m;
+	return access(dir, F_OK) == 0 ? bind(&one, dir, e) : 0;
+}
+
+/* Version 1: a directory with the container's own part of each hierarchy. */
+static int mount_hierarchies(struct engine_mount *j, const struct cgroup *g, struct err *e)
+{
+	static const struct mountfd_option mode = {.key = "mode", .value = "755"};
+	bool readonly = j->options.attr_set & MOUNT_ATTR_RDONLY;
+	struct engine_mount top = *j;
+	top.type = "tmpfs";
+	top.options.attr_set &= ~(uint64_t)MOUNT_ATTR_RDONLY;
+	top.options.data[0] = mode;
+	top.options.n_data = 1;
+	int r = mount_new(&top, e);
+	for (size_t i = 0; r == 0 && cgroup1_hierarchies[i]; i++)
+		r = bind_hierarchy(j, g, cgroup1_hierarchies[i], e);
+	if (r < 0 || !readonly)
+		return r;
+	_cleanup_close_ int fd = inroot_open(j->root_fd, j->m->destination, O_PATH);
+	r = fd < 0 ? fd : mountfd_set_attr(fd, MOUNT_ATTR_RDONLY, 0, false);
+	return r < 0 ? err_errno(e, r, "mount %s: make it read-only", j->m->destination) : 0;
+}
+
 /* The container's own part of the hierarchy: by its namespace, or by a bind of its directory.
  * Without a hierarchy an empty directory, so that no other one shows through. */
 static int mount_cgroup(struct engine_mount *j, struct err *e)
 {
+	const struct engine_job *job = j->job;
+	const struct cgroup g = {.version = job->cgroup_v1 ? 1 : 2,
+				 .root = job->cgroup_root,
+				 .relative = job->cgroup_relative};
+	char dir[PATH_MAX];
 	j->options.n_data = 0; /* options of version 1 */
 	j->options.data_too_long = false;
-	if (!j->job->cgroup_dir) {
+	if (!job->cgroup_root) {
 		j->type = "tmpfs";
 		j->options.attr_set |= MOUNT_ATTR_RDONLY;
 		return mount_new(j, e);
 	}
-	if (!j->job->cgroup_ns)
-		return bind(j, j->job->cgroup_dir, e);
+	if (g.version == 1)
+		return mount_hierarchies(j, &g, e);
+	if (!job->cgroup_ns) {
+		int r = cgroup_dir(&g, "", dir, sizeof dir);
+		return r < 0 ? err_errno(e, r, "mount %s", j->m->destination) : bind(j, dir, e);
+	}
 	j->type = "cgroup2";
 	return mount_new(j, e);
 }

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "oci/arena.h"
+#include "sys/cgroup.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -190,8 +191,9 @@ static void test_cgroup(void **state)
 	static const char patch[] = "{'linux':{'cgroupsPath':'/engine-test/a:b'}}";
 	kill_everything(t);
 	testbed_start(t, "c", wait_here, patch, &c);
-	assert_non_null(strstr(engine_cgroup_path(c.c), "/engine-test/a/b"));
-	(void)snprintf(events, sizeof events, "%s/cgroup.events", engine_cgroup_path(c.c));
+	assert_string_equal(engine_cgroup(c.c)->relative, "/engine-test/a/b");
+	assert_int_equal(cgroup_path(engine_cgroup(c.c), "cgroup.events", events, sizeof events),
+			 0);
 	const struct result *r = testbed_exec(&c, "cat /proc/self/cgroup", NULL);
 	assert_int_equal(r->r, 0);
 	assert_non_null(strstr(r->out, "0::/engine-test/a/b\n"));

@@ -84,7 +84,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(engine_job_decode(a.data, a.len, &got), 0);
 	assert_string_equal(got.id, "c1");
 	assert_true(got.uts_ns && got.sync_hooks && !got.user_ns);
-	assert_null(got.cgroup_dir);
+	assert_null(got.cgroup_root);
 	assert_string_equal(got.bundle, "/bundle");
 	assert_string_equal(got.spec.annotations[0].key, "net.x");
 	assert_int_equal(got.bpf.n, 16);

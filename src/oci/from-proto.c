@@ -309,6 +309,9 @@ static void read_memory(struct reader *rd, const Grpc__LinuxMemory *m, struct oc
 	r->memory.kernel_tcp = limit(rd, m->kerneltcp, "linux.resources.memory.kernelTCP");
 	r->memory.swappiness = amount(rd, m->swappiness, "linux.resources.memory.swappiness");
 	r->memory.disable_oom_killer = m->disableoomkiller;
+	r->memory.check_before_update = m->checkbeforeupdate;
+	if (m->noswappiness)
+		r->memory.swappiness = 0;
 }
 
 static void read_cpu(struct reader *rd, const Grpc__LinuxCPU *m, struct oci_resources *r)
@@ -413,6 +416,21 @@ static void read_rdma(struct reader *rd, const Grpc__LinuxResources__RdmaEntry *
 	d->objects = d->has_objects ? v->hcaobjects : 0;
 }
 
+static void read_network(struct reader *rd, const Grpc__LinuxNetwork *m, struct oci_resources *r)
+{
+	if (!m)
+		return;
+	r->network.class_id = m->classid;
+	r->network.priorities = vec(rd, m->n_priorities, sizeof *r->network.priorities,
+				    OCI_DEVICES_MAX, "linux.resources.network.priorities");
+	r->network.n_priorities = r->network.priorities ? m->n_priorities : 0;
+	for (size_t i = 0; i < r->network.n_priorities; i++)
+		r->network.priorities[i] = (struct oci_if_priority){
+			.name = text(rd, m->priorities[i]->name,
+				     "linux.resources.network.priorities.name"),
+			.priority = m->priorities[i]->priority};
+}
+
 static void read_resources(struct reader *rd, const Grpc__LinuxResources *m,
 			   struct oci_resources *r)
 {
@@ -445,6 +463,7 @@ static void read_resources(struct reader *rd, const Grpc__LinuxResources *m,
 	r->n_rdma = r->rdma ? m->n_rdma : 0;
 	for (size_t i = 0; i < r->n_rdma; i++)
 		read_rdma(rd, m->rdma[i], &r->rdma[i]);
+	read_network(rd, m->network, r);
 }
 
 /* ---- Seccomp ------------------------------------------------------------------------------ */

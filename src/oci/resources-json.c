@@ -61,6 +61,7 @@ static void read_memory(struct oci_reader *rd, const struct json_at *at, struct 
 	r->memory.swappiness =
 		json_read_int(&rd->j, &m, "swappiness", 0, OCI_SWAPPINESS_MAX, OCI_UNSET);
 	r->memory.disable_oom_killer = json_read_bool(&rd->j, &m, "disableOOMKiller", false);
+	r->memory.check_before_update = json_read_bool(&rd->j, &m, "checkBeforeUpdate", false);
 }
 
 static void read_cpu(struct oci_reader *rd, const struct json_at *at, struct oci_resources *r)
@@ -174,6 +175,25 @@ static void read_rdma(struct oci_reader *rd, const struct json_at *at, struct oc
 	}
 }
 
+static void read_network(struct oci_reader *rd, const struct json_at *at, struct oci_resources *r)
+{
+	struct json_at net, arr;
+
+	if (!json_read_object(&rd->j, at, "network", &net))
+		return;
+	r->network.class_id = (uint32_t)json_read_uint(&rd->j, &net, "classID", UINT32_MAX, 0);
+	size_t n = json_read_array(&rd->j, &net, "priorities", OCI_DEVICES_MAX, &arr);
+	r->network.priorities = oci_read_alloc(rd, n, sizeof *r->network.priorities);
+	r->network.n_priorities = r->network.priorities ? n : 0;
+	for (size_t i = 0; i < r->network.n_priorities && rd->j.r == 0; i++) {
+		struct json_at el = json_at_element(&arr, i);
+		r->network.priorities[i].name = oci_read_needed(rd, &el, "name");
+		json_read_need(&rd->j, &el, "priority");
+		r->network.priorities[i].priority =
+			(uint32_t)json_read_uint(&rd->j, &el, "priority", UINT32_MAX, 0);
+	}
+}
+
 void oci_read_resources(struct oci_reader *rd, const struct json_at *at, struct oci_resources *r)
 {
 	struct json_at pids;
@@ -187,6 +207,7 @@ void oci_read_resources(struct oci_reader *rd, const struct json_at *at, struct 
 	read_hugepages(rd, at, r);
 	oci_read_map(rd, at, "unified", &r->unified, &r->n_unified);
 	read_rdma(rd, at, r);
+	read_network(rd, at, r);
 }
 
 int oci_resources_parse(const char *json, size_t len, struct oci_resources **ret,

@@ -237,6 +237,7 @@ static json_t *memory(struct writer *w, const struct oci_resources *r)
 	put_limit(w, o, "kernelTCP", r->memory.kernel_tcp);
 	put_limit(w, o, "swappiness", r->memory.swappiness);
 	put_flag(w, o, "disableOOMKiller", r->memory.disable_oom_killer);
+	put_flag(w, o, "checkBeforeUpdate", r->memory.check_before_update);
 	return o;
 }
 
@@ -295,6 +296,21 @@ static json_t *block_io(struct writer *w, const struct oci_resources *r)
 	return o;
 }
 
+static json_t *network(struct writer *w, const struct oci_resources *r)
+{
+	json_t *o = json_object(), *arr = json_array();
+	if (r->network.class_id)
+		put_uint(w, o, "classID", r->network.class_id);
+	for (size_t i = 0; i < r->network.n_priorities; i++) {
+		json_t *el = json_object();
+		put(w, el, "name", text(r->network.priorities[i].name));
+		put_uint(w, el, "priority", r->network.priorities[i].priority);
+		add(w, arr, el);
+	}
+	put_some(w, o, "priorities", arr);
+	return o;
+}
+
 static json_t *resources(struct writer *w, const struct oci_resources *r)
 {
 	json_t *o = json_object(), *huge = json_array(), *rdma = json_object();
@@ -325,6 +341,7 @@ static json_t *resources(struct writer *w, const struct oci_resources *r)
 		put(w, rdma, r->rdma[i].device, el);
 	}
 	put_some(w, o, "rdma", rdma);
+	put_some(w, o, "network", network(w, r));
 	return o;
 }
 

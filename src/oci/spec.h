@@ -157,7 +157,7 @@ struct oci_resources {
 	struct {
 		int64_t limit, reservation, swap, kernel, kernel_tcp; /* bytes; -1 unlimited */
 		int64_t swappiness;
-		bool disable_oom_killer;
+		bool disable_oom_killer, check_before_update;
 	} memory;
 	struct {
 		int64_t shares, quota, period, realtime_runtime, realtime_period, burst, idle;
@@ -184,6 +184,14 @@ struct oci_resources {
 	size_t n_unified;
 	struct oci_rdma *rdma;
 	size_t n_rdma;
+	struct {
+		uint32_t class_id; /* 0: none */
+		struct oci_if_priority {
+			char *name;
+			uint32_t priority;
+		} * priorities;
+		size_t n_priorities;
+	} network;
 };
 
 struct oci_seccomp_arg {

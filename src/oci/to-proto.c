@@ -238,6 +238,8 @@ static Grpc__LinuxMemory *memory(struct writer *w, const struct oci_resources *r
 	m->kerneltcp = limit(r->memory.kernel_tcp);
 	m->swappiness = amount(r->memory.swappiness);
 	m->disableoomkiller = r->memory.disable_oom_killer;
+	m->checkbeforeupdate = r->memory.check_before_update;
+	m->noswappiness = r->memory.swappiness == 0;
 	return m;
 }
 
@@ -314,7 +316,8 @@ static bool memory_given(const struct oci_resources *r)
 {
 	return limit(r->memory.limit) || limit(r->memory.reservation) || limit(r->memory.swap) ||
 	       limit(r->memory.kernel) || limit(r->memory.kernel_tcp) ||
-	       amount(r->memory.swappiness) || r->memory.disable_oom_killer;
+	       r->memory.swappiness != OCI_UNSET || r->memory.disable_oom_killer ||
+	       r->memory.check_before_update;
 }
 
 static bool cpu_given(const struct oci_resources *r)
@@ -349,6 +352,24 @@ static Grpc__LinuxResources__RdmaEntry *rdma(struct writer *w, const struct oci_
 	if (d->has_objects) {
 		m->value->hca_objects_given_case = GRPC__LINUX_RDMA__HCA_OBJECTS_GIVEN_HCA_OBJECTS;
 		m->value->hcaobjects = d->objects;
+	}
+	return m;
+}
+
+static Grpc__LinuxNetwork *network(struct writer *w, const struct oci_resources *r)
+{
+	Grpc__LinuxNetwork *m = NEW(w, Grpc__LinuxNetwork, grpc__linux_network__init);
+	if (!m)
+		return NULL;
+	m->classid = r->network.class_id;
+	VEC(w, m->priorities, m->n_priorities, r->network.n_priorities);
+	for (size_t i = 0; i < m->n_priorities; i++) {
+		Grpc__LinuxInterfacePriority *el = m->priorities[i] =
+			NEW(w, Grpc__LinuxInterfacePriority, grpc__linux_interface_priority__init);
+		if (!el)
+			continue;
+		el->name = text(w, r->network.priorities[i].name);
+		el->priority = r->network.priorities[i].priority;
 	}
 	return m;
 }
@@ -394,6 +415,8 @@ static Grpc__LinuxResources *resources(struct writer *w, const struct oci_resour
 	VEC(w, m->rdma, m->n_rdma, r->n_rdma);
 	for (size_t i = 0; i < m->n_rdma; i++)
 		m->rdma[i] = rdma(w, &r->rdma[i]);
+	if (r->network.class_id || r->network.n_priorities)
+		m->network = network(w, r);
 	return m;
 }
 

@@ -307,6 +307,13 @@ int oci_resources_validate(const struct oci_resources *r, struct err *e)
 			       "such as 2MB",
 			       i, SHOW(r->hugepages[i].page_size));
 	TRY(check_unified(r, e));
+	for (size_t i = 0; i < r->network.n_priorities; i++) {
+		const char *name = r->network.priorities[i].name;
+		if (!name[0] || strpbrk(name, "/ \n\t"))
+			REFUSE("linux.resources.network.priorities[%zu].name is %s: must be an "
+			       "interface's name",
+			       i, SHOW(name));
+	}
 	for (size_t i = 0; i < r->n_rdma; i++)
 		if (!r->rdma[i].device[0] || strpbrk(r->rdma[i].device, "/ \n"))
 			REFUSE("linux.resources.rdma has the device %s: must be a device's name",
