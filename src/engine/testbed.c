@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "oci/arena.h"
+#include "sys/cgroup.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -141,6 +142,32 @@ int testbed_setup_cgroup(void **state)
 									   : CGROUP_ROOT_ONLY);
 }
 
+int testbed_setup_controllers(void **state)
+{
+	return setup(state, CGROUP_ROOT_ONLY);
+}
+
+/* The parents that containers' cgroups were given stay; here they are ours. */
+static void remove_parents(void)
+{
+	static const char *const roots[] = {CGROUP_ROOT, CGROUP_ROOT_ONLY};
+	static const char *const parents[] = {"/engine-test/a", "/engine-test"};
+	for (size_t i = 0; i < ARRAY_SIZE(parents); i++) {
+		for (size_t k = 0; k < ARRAY_SIZE(roots); k++) {
+			const struct cgroup g = {.version = 2,
+						 .root = (char *)roots[k],
+						 .relative = (char *)parents[i]};
+			if (cgroup_version(roots[k]) == 2 && cgroup_exists(&g) == 0)
+				(void)cgroup_remove(&g, NULL);
+		}
+		const struct cgroup g = {.version = 1,
+					 .root = (char *)CGROUP_ROOT_ONLY,
+					 .relative = (char *)parents[i]};
+		if (cgroup_version(CGROUP_ROOT_ONLY) == 1)
+			(void)cgroup_remove(&g, NULL);
+	}
+}
+
 int testbed_teardown(void **state)
 {
 	struct testbed *t = *state;
@@ -159,11 +186,7 @@ int testbed_teardown(void **state)
 	assert_int_equal(left, -1);
 	assert_int_equal(errno, ECHILD);
 	assert_int_equal(remove_tree(t->dir), 0);
-	/* The parents that containers' cgroups were given stay; here they are ours. */
-	(void)rmdir(CGROUP_ROOT "/engine-test/a");
-	(void)rmdir(CGROUP_ROOT "/engine-test");
-	(void)rmdir(CGROUP_ROOT_ONLY "/engine-test/a");
-	(void)rmdir(CGROUP_ROOT_ONLY "/engine-test");
+	remove_parents();
 	free(t);
 	return 0;
 }

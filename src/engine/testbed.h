@@ -30,6 +30,8 @@ int testbed_setup(void **state);
 int testbed_teardown(void **state);
 /** As testbed_setup, with the machine's cgroup v2 mount. */
 int testbed_setup_cgroup(void **state);
+/** As testbed_setup, with what the machine has its controllers in, of either version. */
+int testbed_setup_controllers(void **state);
 
 /** A spec that runs `sh -c @script`; @patch is JSON with ' for ", merged over it, or NULL. */
 struct oci_spec *testbed_spec(const char *script, const char *patch);
