@@ -267,6 +267,11 @@ static void create_work(struct job *j)
 		return;
 	}
 	storages_keep(j->agent->storages, &c->storages);
+	/* runtimes of the field send the host's */
+	if (engine_unconfined(c->engine))
+		log_warn("container %s: the AppArmor profile %.200s is not in this guest, and is "
+			 "ignored",
+			 c->id, c->spec->process.apparmor_profile);
 	const struct cgroup *cgroup = engine_cgroup(c->engine);
 	c->cgroup = cgroup ? cgroup_dup(cgroup) : NULL;
 }

@@ -83,7 +83,8 @@ static int start_engine(struct agent *a, struct err *e)
 		return err_errno(e, r, "make the state directory %s", a->options.state_dir);
 	const struct engine_options o = {.state_dir = state,
 					 .cgroup_root = find_cgroup_root(a),
-					 .network_is_pods = a->is_init};
+					 .network_is_pods = a->is_init,
+					 .apparmor_optional = true};
 	return engine_new(&o, &a->engine, e);
 }
 

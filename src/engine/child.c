@@ -258,9 +258,11 @@ static int become_user(struct engine_child *c, struct err *e)
 {
 	struct oci_process *p = &c->job.spec.process;
 	at(c, ENGINE_STAGE_CREDENTIALS);
-	int r = engine_kernel_labels(c->proc_fd, p, e);
+	bool unconfined = false;
+	int r = engine_kernel_labels(c->proc_fd, &c->job, &unconfined, e);
 	if (r < 0)
 		return r;
+	c->report->unconfined = unconfined;
 	give_stdio(&p->user);
 	/* Root may see directories that the user may not, and the other way round on a network
 	 * filesystem: either may do. */

@@ -12,7 +12,7 @@ struct engine {
 	pid_t launcher;
 	int sock; /* requests; sending is one system call, so threads need no lock */
 	char *state_dir, *cgroup_root; /* or NULL */
-	bool network_is_pods;
+	bool network_is_pods, apparmor_optional;
 };
 
 struct engine_container {
@@ -32,6 +32,7 @@ struct engine_container {
 	struct engine_owned owned;
 	bool frozen;
 	bool hook_failed; /* one of creation */
+	bool unconfined;
 };
 
 /** Refuses what cannot be or must not be done, before anything is done. */

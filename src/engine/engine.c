@@ -44,7 +44,9 @@ int engine_new(const struct engine_options *o, struct engine **ret, struct err *
 	struct engine *g = calloc(1, sizeof *g);
 	if (!g)
 		return err_errno(e, -ENOMEM, "make the engine");
-	*g = (struct engine){.sock = -EBADF, .network_is_pods = o->network_is_pods};
+	*g = (struct engine){.sock = -EBADF,
+			     .network_is_pods = o->network_is_pods,
+			     .apparmor_optional = o->apparmor_optional};
 	int r = copy_string(o->state_dir, &g->state_dir);
 	if (r == 0)
 		r = copy_string(o->cgroup_root, &g->cgroup_root);
@@ -118,6 +120,11 @@ static int filter_devices(struct engine_container *c, const struct oci_resources
 	return 0;
 }
 
+bool engine_unconfined(const struct engine_container *c)
+{
+	return c->unconfined;
+}
+
 enum engine_devices engine_devices(const struct engine_container *c)
 {
 	return c->devices;
@@ -157,6 +164,7 @@ static void describe(const struct engine_container *c, const char *rootfs,
 		.new_uts = ns->create & CLONE_NEWUTS,
 		.new_cgroup_ns = ns->create & CLONE_NEWCGROUP,
 		.user_ns = (ns->create | ns->join) & CLONE_NEWUSER,
+		.apparmor_optional = c->engine->apparmor_optional,
 		.sync_hooks = has_outer_hooks(&c->spec->hooks),
 		.spec = *c->spec,
 		.bpf = c->bpf,
@@ -258,6 +266,7 @@ static int follow_create(struct engine_container *c, const char *rootfs, bool ow
 				       deadline_with(&c->spec->hooks.create_container), e);
 	if (r < 0 && l->report->stage == ENGINE_STAGE_HOOKS)
 		c->hook_failed = true;
+	c->unconfined = r == 0 && l->report->unconfined;
 	return r == 0 ? engine_apply_limits(l, &c->spec->process, e) : r;
 }
 
@@ -529,6 +538,7 @@ int engine_exec(struct engine_container *c, const struct oci_process *p,
 		.kind = ENGINE_JOB_EXEC,
 		.id = c->id,
 		.user_ns = c->ns_flags & CLONE_NEWUSER,
+		.apparmor_optional = c->engine->apparmor_optional,
 		.spec.process = complete(c, p),
 		.bpf = c->bpf,
 	};

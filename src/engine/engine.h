@@ -39,6 +39,9 @@ struct engine_options {
 	/* The engine's own network namespace is the pod's, as in a VM: a spec without a network
 	 * namespace may set net.* sysctls. */
 	bool network_is_pods;
+	/* A spec's AppArmor profile may be of a host, and not loaded here, or this kernel may be
+	 * without the module: then leave it out, rather than refuse. See engine_unconfined(). */
+	bool apparmor_optional;
 };
 
 /** Forks the launcher. Call while the process has one thread. */
@@ -98,6 +101,8 @@ enum engine_devices {
 };
 /** What holds the container back from the machine's devices; worth a word in the log. */
 enum engine_devices engine_devices(const struct engine_container *c);
+/** Whether the AppArmor profile of its init was left out; worth a word in the log. */
+bool engine_unconfined(const struct engine_container *c);
 /** The container's cgroup, or NULL. For statistics and OOM events. */
 const struct cgroup *engine_cgroup(const struct engine_container *c);
 /**

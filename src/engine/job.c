@@ -302,6 +302,7 @@ static void x_job(struct codec *c, struct engine_job *j)
 	x_bool(c, &j->user_ns);
 	x_bool(c, &j->new_uts);
 	x_bool(c, &j->new_cgroup_ns);
+	x_bool(c, &j->apparmor_optional);
 	x_bool(c, &j->sync_hooks);
 	x_spec(c, &j->spec);
 	x_bytes(c, &j->bpf.code, &j->bpf.n);

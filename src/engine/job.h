@@ -36,7 +36,8 @@ struct engine_job {
 	bool cgroup_v1;
 	bool uts_ns, cgroup_ns, user_ns; /* one of its own, new or joined */
 	bool new_uts, new_cgroup_ns;
-	bool sync_hooks; /* wait for the engine after the mounts */
+	bool apparmor_optional; /* a profile that is not there is left out */
+	bool sync_hooks;	/* wait for the engine after the mounts */
 	/*
 	 * Of the spec: process (also an exec's), mounts, devices, sysctl, paths, names, hooks to
 	 * run in the container with the annotations that they are told. The rest is zero after

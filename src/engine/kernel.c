@@ -23,14 +23,18 @@ static int open_proc(int proc_fd, const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-static int write_proc(int proc_fd, const char *path, const char *text)
+/* In one piece, as the kernel takes a setting. */
+static int write_all(int fd, const char *text)
 {
-	_cleanup_close_ int fd = open_proc(proc_fd, path, O_WRONLY);
-	if (fd < 0)
-		return fd;
 	size_t len = strlen(text);
 	ssize_t n = write(fd, text, len);
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EIO;
+}
+
+static int write_proc(int proc_fd, const char *path, const char *text)
+{
+	_cleanup_close_ int fd = open_proc(proc_fd, path, O_WRONLY);
+	return fd < 0 ? fd : write_all(fd, text);
 }
 
 static int set_sysctl(int proc_fd, const struct oci_kv *s, struct err *e)
@@ -78,39 +82,82 @@ int engine_kernel_settings(int proc_fd, const struct engine_job *job, struct err
 	return 0;
 }
 
-/* The guest's kernel may have been built without the module that the host's profile is for; then
- * there is nothing to confine with, and the VM remains. */
+/* Before Linux 5.8 the file was one for all modules; another one refuses words that it does not
+ * know, and where there is none the kernel does. */
+static int set_old_apparmor(int proc_fd, const char *text)
+{
+	int r = write_proc(proc_fd, "thread-self/attr/exec", text);
+	return r == -EINVAL ? -EOPNOTSUPP : r;
+}
+
 static int set_apparmor(int proc_fd, const char *profile, struct err *e)
 {
 	char text[PATH_MAX];
-	if (!profile || !profile[0] || strcmp(profile, "unconfined") == 0)
+	if (!profile || !profile[0])
 		return 0;
 	int r = path_format(text, sizeof text, "exec %s", profile);
-	if (r == 0)
-		r = write_proc(proc_fd, "thread-self/attr/apparmor/exec", text);
+	if (r < 0)
+		return err_errno(e, r, "AppArmor profile %.200s", profile);
+	_cleanup_close_ int fd = open_proc(proc_fd, "thread-self/attr/apparmor/exec", O_WRONLY);
+	if (fd >= 0)
+		r = write_all(fd, text);
+	else
+		r = fd == -ENOENT ? set_old_apparmor(proc_fd, text) : fd;
+	bool none = fd == -ENOENT && (r == -ENOENT || r == -EOPNOTSUPP);
+	if (none && strcmp(profile, "unconfined") == 0)
+		return 0; /* it is that already */
+	if (none)
+		return err_set(e, -EOPNOTSUPP, "AppArmor profile %s: the kernel has no AppArmor",
+			       profile);
 	if (r == -ENOENT)
-		return 0;
+		return err_set(e, r, "AppArmor profile %s is not loaded", profile);
 	return r < 0 ? err_errno(e, r, "AppArmor profile %s", profile) : 0;
 }
 
-/* On only if the kernel lists its filesystem and a policy is loaded: attr/current is readable. */
+/* A line of /proc/filesystems: "nodev\tselinuxfs". */
+static bool has_selinux(int proc_fd)
+{
+	_cleanup_buf_ struct buf filesystems = BUF_INIT;
+	_cleanup_close_ int fd = open_proc(proc_fd, "filesystems", O_RDONLY);
+	return fd >= 0 && fd_read_all(fd, 65536, &filesystems) == 0 && filesystems.data &&
+	       strstr(filesystems.data, "\tselinuxfs\n");
+}
+
 static int set_selinux(int proc_fd, const char *label, struct err *e)
 {
 	if (!label || !label[0])
 		return 0;
-	_cleanup_buf_ struct buf filesystems = BUF_INIT;
-	_cleanup_close_ int fd = open_proc(proc_fd, "filesystems", O_RDONLY);
-	if (fd < 0 || fd_read_all(fd, 65536, &filesystems) < 0 || !filesystems.data ||
-	    !strstr(filesystems.data, "selinuxfs"))
-		return 0;
+	if (!has_selinux(proc_fd))
+		return err_set(e, -EOPNOTSUPP, "SELinux label %s: the kernel has no SELinux",
+			       label);
 	int r = write_proc(proc_fd, "thread-self/attr/exec", label);
 	return r < 0 ? err_errno(e, r, "SELinux label %s", label) : 0;
 }
 
-int engine_kernel_labels(int proc_fd, const struct oci_process *p, struct err *e)
+int engine_kernel_labels(int proc_fd, const struct engine_job *job, bool *ret_unconfined,
+			 struct err *e)
 {
-	int r = set_apparmor(proc_fd, p->apparmor_profile, e);
-	return r < 0 ? r : set_selinux(proc_fd, p->selinux_label, e);
+	const struct oci_spec *s = &job->spec;
+	*ret_unconfined = false;
+	if (s->mount_label && s->mount_label[0] && !has_selinux(proc_fd))
+		return err_set(e, -EOPNOTSUPP, "SELinux mountLabel %s: the kernel has no SELinux",
+			       s->mount_label);
+	int r = set_apparmor(proc_fd, s->process.apparmor_profile, e);
+	*ret_unconfined = job->apparmor_optional && (r == -ENOENT || r == -EOPNOTSUPP);
+	return r < 0 && !*ret_unconfined ? r : set_selinux(proc_fd, s->process.selinux_label, e);
+}
+
+/* The quotes keep the commas of the label's categories from being taken for the next option. */
+int engine_mount_label_data(const char *data, const char *label, char *ret, size_t size)
+{
+	bool more = data && data[0];
+
+	if (!label || !label[0])
+		return path_format(ret, size, "%s", more ? data : "");
+	if (strchr(label, '"'))
+		return -EINVAL;
+	return path_format(ret, size, "%s%scontext=\"%s\"", more ? data : "", more ? "," : "",
+			   label);
 }
 
 int engine_kernel_keyring(const char *id, struct err *e)

@@ -275,6 +275,30 @@ static void test_without_a_listener_nothing_runs(void **state)
 	listener_stop(&l);
 }
 
+/* ---- Labels ------------------------------------------------------------------------------- */
+
+/* On a kernel with the modules a profile of this name is not loaded, and a label is not known. */
+static void test_labels_are_never_ignored(void **state)
+{
+	struct running c;
+	const struct result *r;
+	bool apparmor = access("/proc/self/attr/apparmor/exec", F_OK) == 0;
+
+	testbed_refuses(*state, "true", "{'process':{'apparmorProfile':'no-such-profile'}}",
+			apparmor ? -ENOENT : -EOPNOTSUPP,
+			apparmor ? "AppArmor profile no-such-profile is not loaded"
+				 : "AppArmor profile no-such-profile: the kernel has no AppArmor");
+	testbed_expect(*state, "echo x", "{'process':{'apparmorProfile':'unconfined'}}", 0, "x\n");
+	r = testbed_run(*state, "true", "{'process':{'selinuxLabel':'no:such:label'}}");
+	assert_true(r->r < 0);
+	assert_non_null(strstr(r->e.text, "SELinux label no:such:label"));
+	testbed_start(*state, "c", wait_here, NULL, &c);
+	r = testbed_exec(&c, "true", "{'apparmorProfile':'no-such-profile'}");
+	assert_true(r->r < 0);
+	assert_non_null(strstr(r->e.text, "AppArmor profile no-such-profile"));
+	testbed_stop(&c);
+}
+
 /* ---- Where execs run ---------------------------------------------------------------------- */
 
 static int first_cpu(void)
@@ -337,6 +361,7 @@ int main(void)
 		CASE(test_a_listener_decides_about_everything),
 		CASE(test_execs_have_listeners_of_their_own),
 		CASE(test_without_a_listener_nothing_runs),
+		CASE(test_labels_are_never_ignored),
 		CASE(test_affinity_of_execs),
 	};
 	return RUN_TESTS();

@@ -67,6 +67,7 @@ struct engine_report {
 	 * listener, which could allow them, is not there yet.
 	 */
 	_Atomic uint32_t listener, listener_handed;
+	uint32_t unconfined; /* an AppArmor profile was left out */
 	char text[ERR_TEXT_MAX];
 };
 
