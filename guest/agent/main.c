@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "guest/agent/init.h"
+#include "guest/agent/initdata.h"
 #include "rpc/listen.h"
 
 #include <fcntl.h>
@@ -218,6 +219,19 @@ static int make_storages(struct agent *a, struct err *e)
 	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
 }
 
+/* Before anything is served: it may forbid it. Needs the disks, so the modules do not wait. */
+static int load_initdata(struct agent *a, struct err *e)
+{
+	const struct initdata_places places = {
+		.dev = "/dev", .parser = INITDATA_PARSER, .dir = INITDATA_DIR};
+
+	if (access(INITDATA_PARSER, X_OK) < 0)
+		return 0; /* an image for pods without */
+	if (modules_load_present(a->modules, NULL, e) < 0)
+		log_error("%s", e->text);
+	return initdata_load(&places, a->policy, e);
+}
+
 /* Everything up to a running loop; what it made stays for the process' life. */
 static int serve(struct agent *a, struct err *e)
 {
@@ -231,6 +245,8 @@ static int serve(struct agent *a, struct err *e)
 	r = start_engine(a, e);
 	if (r == 0)
 		r = load_policy(a, e);
+	if (r == 0 && a->is_init)
+		r = load_initdata(a, e);
 	if (r < 0)
 		return r;
 	(void)signal(SIGPIPE, SIG_IGN);
