@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "proto/agent.pb-c.h"
 #include "proto/health.pb-c.h"

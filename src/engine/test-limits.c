@@ -14,13 +14,21 @@
 
 static const char wait_here[] = "sleep 1000 & echo up; wait";
 
-/* Of this process alone: several such programs may run at once. */
+/* Of this process alone: several such programs may run at once, each as the first of its world. */
+static unsigned number_of_ours(void)
+{
+	static unsigned n;
+	if (!n)
+		assert_int_equal(getentropy(&n, sizeof n), 0);
+	return n;
+}
+
 static char *patch(const char *rest)
 {
 	static char text[1024];
 	assert_int_equal(path_format(text, sizeof text,
-				     "{'linux':{'cgroupsPath':'/engine-test-%d/x/c'%s}}",
-				     (int)getpid(), rest),
+				     "{'linux':{'cgroupsPath':'/engine-test-%x/x/c'%s}}",
+				     number_of_ours(), rest),
 			 0);
 	return text;
 }
@@ -28,7 +36,7 @@ static char *patch(const char *rest)
 static void remove_parents(void)
 {
 	char relative[64];
-	(void)snprintf(relative, sizeof relative, "/engine-test-%d", (int)getpid());
+	(void)snprintf(relative, sizeof relative, "/engine-test-%x", number_of_ours());
 	const struct cgroup g = {.version = cgroup_version("/sys/fs/cgroup"),
 				 .root = (char *)"/sys/fs/cgroup",
 				 .relative = relative};
@@ -213,7 +221,7 @@ static void devices_are_those_of_the_rules(void **state)
 
 static void a_container_sees_its_own_groups(void **state)
 {
-	static const char mount[] = "{'linux':{'cgroupsPath':'/engine-test-%d/x/c'%s},"
+	static const char mount[] = "{'linux':{'cgroupsPath':'/engine-test-%x/x/c'%s},"
 				    "'mounts+':[{'destination':'/sys/fs/cgroup','type':'cgroup',"
 				    "'source':'cgroup','options':['ro','nosuid']}]}";
 	static const char *const namespaces[] = {
@@ -228,7 +236,7 @@ static void a_container_sees_its_own_groups(void **state)
 	for (size_t i = 0; i < 2; i++) {
 		char text[512];
 		assert_int_equal(
-			path_format(text, sizeof text, mount, (int)getpid(), namespaces[i]), 0);
+			path_format(text, sizeof text, mount, number_of_ours(), namespaces[i]), 0);
 		const struct result *r = testbed_run(*state, script, text);
 		assert_int_equal(r->r, 0);
 		if (strcmp(r->out, "done\n") != 0)
