@@ -82,6 +82,8 @@ struct agent {
 	struct rpc_call *destroying;   /* DestroySandbox, while containers are being removed */
 	bool stopping;		       /* the loop ends because the sandbox did */
 	char ipc_ns[160], uts_ns[160]; /* "" until made; constant afterwards */
+	char hostname[65];	       /* likewise */
+	struct pod_users *users;       /* or NULL: no container has had users of its own */
 
 	/* oom.c */
 	int inotify_fd;
@@ -139,6 +141,7 @@ struct container {
 	struct oci_spec *spec;		 /* strand */
 	struct storage_set storages;	 /* strand */
 	struct pci_map *pci_map;	 /* strand; or NULL */
+	const struct pod_users *users;	 /* to join with the same maps, or NULL; the agent's */
 	struct cgroup *cgroup;		 /* set once by create; or NULL */
 
 	struct container_oom *oom; /* of oom.c, or NULL */

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "guest/agent/device-request.h"
+#include "guest/agent/pod-users.h"
 #include "guest/agent/stats.h"
 #include "oci/arena.h"
 #include "oci/spec-proto.h"
@@ -161,6 +162,40 @@ static int set_namespace(struct oci_spec *s, enum oci_ns_type type, const char *
 	return 0;
 }
 
+/* With users of its own, what the container shares must belong to those: see pod-users.h. */
+static int place_with_users(struct job *j, struct oci_spec *s)
+{
+	static const enum oci_ns_type types[] = {OCI_NS_USER, OCI_NS_IPC, OCI_NS_UTS};
+	bool join = pod_users_match(j->container->users, s);
+	char path[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		if (!oci_spec_namespace(s, types[i]))
+			continue;
+		int r = set_namespace(s, types[i],
+				      join ? pod_users_path(j->container->users, types[i], path)
+					   : NULL);
+		if (r < 0)
+			return r;
+	}
+	if (join || s->hostname || !oci_spec_namespace(s, OCI_NS_UTS) || !j->agent->hostname[0])
+		return 0;
+	s->hostname = oci_arena_strdup(s->arena, j->agent->hostname);
+	return s->hostname ? 0 : -ENOMEM;
+}
+
+static int place_with_sandbox(struct job *j, struct oci_spec *s)
+{
+	struct agent *a = j->agent;
+	int r = 0;
+
+	if (oci_spec_namespace(s, OCI_NS_IPC))
+		r = set_namespace(s, OCI_NS_IPC, a->ipc_ns[0] ? a->ipc_ns : NULL);
+	if (r == 0 && oci_spec_namespace(s, OCI_NS_UTS))
+		r = set_namespace(s, OCI_NS_UTS, a->uts_ns[0] ? a->uts_ns : NULL);
+	return r;
+}
+
 /*
  * The pod's containers share the guest's network, and the sandbox' ipc and uts namespaces; each has
  * its own processes, unless the pod shares those too. What the runtime knows about namespaces are
@@ -168,20 +203,18 @@ static int set_namespace(struct oci_spec *s, enum oci_ns_type type, const char *
  */
 static int place_in_sandbox(struct job *j, struct oci_spec *s)
 {
-	struct agent *a = j->agent;
 	char pidns[64] = "";
 	size_t kept = 0;
 
 	for (size_t i = 0; i < s->n_namespaces; i++)
-		if (s->namespaces[i].type != OCI_NS_NETWORK)
+		if (s->namespaces[i].type != OCI_NS_NETWORK) {
+			s->namespaces[i].path = NULL;
 			s->namespaces[kept++] = s->namespaces[i];
+		}
 	s->n_namespaces = kept;
 
-	int r = 0;
-	if (oci_spec_namespace(s, OCI_NS_IPC))
-		r = set_namespace(s, OCI_NS_IPC, a->ipc_ns[0] ? a->ipc_ns : NULL);
-	if (r == 0 && oci_spec_namespace(s, OCI_NS_UTS))
-		r = set_namespace(s, OCI_NS_UTS, a->uts_ns[0] ? a->uts_ns : NULL);
+	int r = oci_spec_namespace(s, OCI_NS_USER) ? place_with_users(j, s)
+						   : place_with_sandbox(j, s);
 	if (j->number >= 0)
 		(void)snprintf(pidns, sizeof pidns, "/proc/%d/fd/%d", (int)getpid(), j->number);
 	if (r == 0)
@@ -290,6 +323,13 @@ static void keep_pidns(struct container *c, pid_t pid)
 		c->owns_pidns = true;
 }
 
+/* The same for the first user namespace. */
+static void keep_users(struct container *c, pid_t pid)
+{
+	if (!c->agent->users && oci_spec_namespace(c->spec, OCI_NS_USER))
+		c->agent->users = pod_users_new(c->spec, pid);
+}
+
 static void remove_begin(struct container *c);
 
 static void create_done(struct job *j)
@@ -302,6 +342,7 @@ static void create_done(struct job *j)
 		if (j->r == 0) {
 			c->state = CONTAINER_CREATED;
 			keep_pidns(c, pid);
+			keep_users(c, pid);
 			oom_watch(c);
 			log_info("container %s is created", c->id);
 		}
@@ -383,6 +424,7 @@ void container_create(void *ctx, struct rpc_call *call)
 		const uint32_t ports[3] = {q->stdin_port, q->stdout_port, q->stderr_port};
 		j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
 		j->result = a->hooks;
+		c->users = a->users;
 		j->r = process_take_streams(j, ports, &j->e);
 		create_begin(j);
 	}

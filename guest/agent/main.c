@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "guest/agent/init.h"
 #include "guest/agent/initdata.h"
+#include "guest/agent/pod-users.h"
 #include "rpc/listen.h"
 
 #include <fcntl.h>
@@ -331,6 +332,7 @@ static void agent_end(struct agent *a)
 	engine_free(a->engine);
 	policy_free(a->policy);
 	guest_hooks_free(a->hooks);
+	pod_users_free(a->users);
 }
 
 int main(int argc, char **argv)

@@ -66,6 +66,7 @@ static int make_namespaces(struct agent *a, const char *hostname, struct err *e)
 	if (r == 0) {
 		memcpy(a->ipc_ns, ipc, sizeof ipc);
 		memcpy(a->uts_ns, uts, sizeof uts);
+		(void)snprintf(a->hostname, sizeof a->hostname, "%s", hostname);
 	}
 	return r;
 }

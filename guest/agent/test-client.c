@@ -260,9 +260,9 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	char *pts_options[] = {(char *)"newinstance", (char *)"ptmxmode=0666"};
 	char *bind_options[] = {(char *)"rbind"};
 	Grpc__Mount mount_v[7];
-	Grpc__LinuxNamespace ns[3];
-	static const char *const types[] = {"mnt", "ipc", "uts"};
-	Grpc__LinuxNamespace *namespaces[3];
+	Grpc__LinuxNamespace ns[4];
+	static const char *const types[] = {"mnt", "ipc", "uts", "user"};
+	Grpc__LinuxNamespace *namespaces[4];
 	Grpc__Mount *mounts[7];
 	Grpc__Spec__AnnotationsEntry entry = GRPC__SPEC__ANNOTATIONS_ENTRY__INIT,
 				     *entries[] = {&entry};
@@ -270,10 +270,12 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	Grpc__User user;
 
 	fill_process(&process, &user, o->terminal, o->args ? (const char *const *)o->args : argv);
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 4; i++) {
 		grpc__linux_namespace__init(&ns[i]);
 		ns[i].type = (char *)types[i];
 		namespaces[i] = &ns[i];
+	}
+	for (size_t i = 0; i < 3; i++) {
 		grpc__mount__init(&mount_v[i]);
 		mount_v[i].source = mount_v[i].type = (char *)mount_words[i][0];
 		mount_v[i].destination = (char *)mount_words[i][1];
@@ -310,7 +312,9 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	}
 	root.path = f->rootfs;
 	lin.namespaces = namespaces;
-	lin.n_namespaces = 3;
+	lin.n_namespaces = o->mappings ? 4 : 3;
+	lin.uidmappings = lin.gidmappings = o->mappings;
+	lin.n_uidmappings = lin.n_gidmappings = o->n_mappings;
 	lin.resources = o->resources;
 	spec.version = (char *)"1.0.2";
 	spec.process = &process;

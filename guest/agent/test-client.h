@@ -69,6 +69,8 @@ struct container_options {
 	const char *annotation[2];
 	Grpc__LinuxDevice *device;
 	Grpc__LinuxCapabilities *capabilities;
+	Grpc__LinuxIDMapping **mappings; /* of users and groups, in a user namespace; or NULL */
+	size_t n_mappings;
 };
 int create(struct fixture *f, const char *id, const struct container_options *o, struct err *e);
 int start(struct fixture *f, const char *id);

@@ -214,7 +214,6 @@ static void cve_2025_52881(void **state)
 {
 	struct testbed *t = *state;
 	char path[128];
-	_cleanup_buf_ struct buf b = BUF_INIT;
 	static const char *const dirs[] = {"rootfs/proc/sys", "rootfs/proc/sys/kernel",
 					   "rootfs/proc/self", "rootfs/proc/self/attr"};
 	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
