@@ -28,6 +28,7 @@
 #include "guest/agent/strand.h"
 #include "guest/agent/stream.h"
 #include "guest/agent/time-sync.h"
+#include "guest/agent/watch.h"
 #include "io/loop.h"
 #include "io/worker.h"
 #include "rpc/rpc.h"
@@ -64,6 +65,7 @@ struct agent {
 	struct devices *devices;
 	struct hotplug *hotplug;
 	struct storage_table *storages;
+	struct watches *watches;
 	struct time_sync *time_sync; /* or NULL: there is no clock to follow */
 	struct copier *copier;	     /* copy.c */
 	struct rpc_server *server;

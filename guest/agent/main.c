@@ -214,8 +214,13 @@ static int make_storages(struct agent *a, struct err *e)
 	r = hotplug_new(a, &a->hotplug);
 	if (r < 0)
 		return err_errno(e, r, "prepare for devices");
-	const struct storage_env env = {
-		.modules = a->modules, .devices = a->devices, .state_dir = a->options.state_dir};
+	r = watches_new(a->loop, a->pool, &a->watches);
+	if (r < 0)
+		return err_errno(e, r, "prepare for watchable storages");
+	const struct storage_env env = {.modules = a->modules,
+					.devices = a->devices,
+					.state_dir = a->options.state_dir,
+					.watches = a->watches};
 	r = storage_table_new(&env, &a->storages);
 	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
 }
@@ -328,6 +333,7 @@ static void agent_end(struct agent *a)
 	container_remove_all_now(a);
 	storages_release(a->storages, &a->held);
 	storage_table_free(a->storages);
+	watches_free(a->watches);
 	devices_free(a->devices);
 	engine_free(a->engine);
 	policy_free(a->policy);

@@ -78,6 +78,9 @@ int storage_layers_target(Grpc__Storage *const *v, size_t n, const Grpc__Storage
 int storage_make_layers(const struct storage_env *env, const struct storage_request *q,
 			struct storage *to, struct err *e);
 
+/* storage-watch.c */
+int storage_make_watchable(const struct storage_env *env, const struct storage_request *q,
+			   struct storage *to, struct err *e);
 /** Applies new options to a mounted ephemeral storage. */
 int storage_reconfigure(const Grpc__Storage *s, struct err *e);
 

@@ -29,16 +29,22 @@ struct storage_table {
 #define LAYERS "erofs.multi-layer"
 
 static const struct storage_driver drivers[] = {
-	{"virtio-fs", storage_make_virtio_fs}, {"ephemeral", storage_make_ephemeral},
-	{"local", storage_make_local},	       {"bind", storage_make_bind},
-	{"blk", storage_make_block},	       {"mmioblk", storage_make_block},
-	{"nvdimm", storage_make_block},	       {"scsi", storage_make_block},
-	{"overlayfs", storage_make_overlay},   {LAYERS, storage_make_layers},
+	{"virtio-fs", storage_make_virtio_fs},
+	{"ephemeral", storage_make_ephemeral},
+	{"local", storage_make_local},
+	{"bind", storage_make_bind},
+	{"blk", storage_make_block},
+	{"mmioblk", storage_make_block},
+	{"nvdimm", storage_make_block},
+	{"scsi", storage_make_block},
+	{"overlayfs", storage_make_overlay},
+	{LAYERS, storage_make_layers},
+	{"watchable-bind", storage_make_watchable, .owns_files = true},
 };
 
-const char *const storage_drivers[] = {"bind",	"blk",	     LAYERS,   "ephemeral",
-				       "local", "mmioblk",   "nvdimm", "overlayfs",
-				       "scsi",	"virtio-fs", NULL};
+const char *const storage_drivers[] = {"bind",	"blk",	     LAYERS,	       "ephemeral",
+				       "local", "mmioblk",   "nvdimm",	       "overlayfs",
+				       "scsi",	"virtio-fs", "watchable-bind", NULL};
 
 bool storage_mount_point_valid(const char *path)
 {

@@ -33,6 +33,7 @@ struct storage_env {
 	struct devices *devices;     /* where block devices are found */
 	const char *state_dir;	     /* the agent's: a directory for each container is in it */
 	struct layer_mounts *layers; /* the table's own: storage_table_new() makes it */
+	struct watches *watches;     /* for watchable storages */
 };
 
 int storage_table_new(const struct storage_env *env, struct storage_table **ret);

@@ -333,6 +333,118 @@ static void a_volume_is_given_to_its_group(void **state)
 	assert_false(has_mount(w.path, NULL, 0));
 }
 
+/* ---- Watchable directories ---------------------------------------------------------------- */
+
+static void write_in(const char *dir, const char *name, const char *text)
+{
+	char path[256];
+
+	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0640);
+	assert_true(fd >= 0);
+	assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+	(void)close(fd);
+}
+
+static void link_in(const char *dir, const char *target, const char *name)
+{
+	char path[256], tmp[256];
+
+	(void)snprintf(path, sizeof path, "%s/%s", dir, name);
+	(void)snprintf(tmp, sizeof tmp, "%s/..tmp", dir);
+	assert_int_equal(symlink(target, tmp), 0);
+	assert_int_equal(rename(tmp, path), 0);
+}
+
+/* A version of a ConfigMap, as kubelet lays it out. */
+static void publish(const char *dir, const char *version, const char *text)
+{
+	char path[200];
+
+	(void)snprintf(path, sizeof path, "%s/%s", dir, version);
+	assert_int_equal(mkdir(path, 0755), 0);
+	write_in(path, "key", text);
+	link_in(dir, version, "..data");
+}
+
+static bool reads(const char *path, const char *expected)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+
+	return file_read(AT_FDCWD, path, 4096, &text) == 0 && text.data &&
+	       strcmp(text.data, expected) == 0;
+}
+
+static bool comes(const char *path, const char *expected)
+{
+	for (int i = 0; i < 600; i++) {
+		if (reads(path, expected))
+			return true;
+		(void)usleep(50 * 1000);
+	}
+	return false;
+}
+
+static void a_config_map_is_followed(void **state)
+{
+	const char *const where = "state/shared/containers/passthrough/watchable/config";
+	struct words w, plain, stray;
+	char source[128], key[160];
+	struct err e = ERR_INIT;
+	struct stat st;
+
+	(void)in_dir(source, "config-map");
+	assert_int_equal(mkdir(source, 0750), 0);
+	publish(source, "..1", "one");
+	link_in(source, "..data/key", "key");
+	Grpc__Storage *v[] = {storage(&w, "watchable-bind", "bind", source, where, NULL)};
+	create_ok("follows", v, 1);
+	(void)snprintf(key, sizeof key, "%s/key", w.path);
+	assert_true(reads(key, "one"));
+	assert_int_equal(stat(w.path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0750);
+	assert_false(has_mount(w.path, NULL, 0));
+	publish(source, "..2", "two");
+	assert_true(comes(key, "two"));
+	remove_ok("follows");
+	assert_int_equal(lstat(w.path, &st), -1);
+
+	/* again, after there was nothing to watch for a while; and what is too large is bound */
+	create_ok("follows", v, 1);
+	assert_true(reads(key, "two"));
+	publish(source, "..3", "three");
+	assert_true(comes(key, "three"));
+	remove_ok("follows");
+	for (int i = 0; i < 17; i++) {
+		char name[16];
+		(void)snprintf(name, sizeof name, "file-%d", i);
+		write_in(source, name, "x");
+	}
+	create_ok("follows", v, 1);
+	assert_true(has_mount(w.path, NULL, 0));
+	assert_true(reads(key, "three"));
+	remove_ok("follows");
+	assert_false(has_mount(w.path, NULL, 0));
+	assert_int_equal(lstat(w.path, &st), -1);
+	/* the original is where it was */
+	assert_int_equal(unlink(in_dir(key, "config-map/file-3")), 0);
+
+	v[0] = storage(&plain, "watchable-bind", "bind", in_dir(key, "config-map/file-4"), where,
+		       NULL);
+	create_ok("one-file", v, 1);
+	assert_true(reads(plain.path, "x"));
+	remove_ok("one-file");
+
+	static const char *const wrong[] = {"elsewhere/config",
+					    "state/shared/containers/watchable/a/b",
+					    "state/shared/containers/other/config"};
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		v[0] = storage(&stray, "watchable-bind", "bind", source, wrong[i], NULL);
+		assert_int_equal(create_with("stray", v, 1, &e), STATUS_INVALID_ARGUMENT);
+		assert_int_equal(lstat(stray.path, &st), -1);
+	}
+}
+
 /* ---- The end ------------------------------------------------------------------------------ */
 
 /* Last: the sandbox takes its memory and its directories with it. */
@@ -388,6 +500,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(nothing_is_mounted_when_a_removal_is_answered),
 		cmocka_unit_test(a_busy_mount_is_detached),
 		cmocka_unit_test(a_volume_is_given_to_its_group),
+		cmocka_unit_test(a_config_map_is_followed),
 		cmocka_unit_test(the_end_of_the_sandbox_takes_all),
 	};
 
