@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -351,6 +352,80 @@ static void test_affinity_of_execs(void **state)
 	testbed_stop(&c);
 }
 
+/* ---- Limits and priorities ---------------------------------------------------------------- */
+
+static void test_every_limit(void **state)
+{
+	static const struct {
+		const char *name;
+		int resource;
+		uint64_t soft, hard;
+	} limits[] = {
+		{"RLIMIT_CPU", RLIMIT_CPU, 1000, 2000},
+		{"RLIMIT_FSIZE", RLIMIT_FSIZE, 1 << 30, 1 << 30},
+		{"RLIMIT_DATA", RLIMIT_DATA, UINT64_C(1) << 38, UINT64_C(1) << 40},
+		{"RLIMIT_STACK", RLIMIT_STACK, 4 << 20, 64 << 20},
+		{"RLIMIT_CORE", RLIMIT_CORE, 0, 4096},
+		{"RLIMIT_RSS", RLIMIT_RSS, 1 << 30, 1 << 30},
+		{"RLIMIT_NPROC", RLIMIT_NPROC, 100, 200},
+		{"RLIMIT_NOFILE", RLIMIT_NOFILE, 64, 128},
+		{"RLIMIT_MEMLOCK", RLIMIT_MEMLOCK, 4096, 8192},
+		{"RLIMIT_AS", RLIMIT_AS, UINT64_C(1) << 40, UINT64_C(1) << 41},
+		{"RLIMIT_LOCKS", RLIMIT_LOCKS, 5, 6},
+		{"RLIMIT_SIGPENDING", RLIMIT_SIGPENDING, 7, 8},
+		{"RLIMIT_MSGQUEUE", RLIMIT_MSGQUEUE, 4096, 4097},
+		{"RLIMIT_NICE", RLIMIT_NICE, 0, 0},
+		{"RLIMIT_RTPRIO", RLIMIT_RTPRIO, 0, 0},
+		{"RLIMIT_RTTIME", RLIMIT_RTTIME, 1000000, 2000000},
+	};
+	_cleanup_buf_ struct buf patch = BUF_INIT;
+	struct running c;
+
+	buf_puts(&patch, "{'process':{'rlimits':[");
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++)
+		buf_printf(&patch, "%s{'type':'%s','soft':%llu,'hard':%llu}", i ? "," : "",
+			   limits[i].name, (unsigned long long)limits[i].soft,
+			   (unsigned long long)limits[i].hard);
+	buf_puts(&patch, "]}}");
+	testbed_start(*state, "c", wait_here, patch.data, &c);
+	for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
+		struct rlimit64 got;
+		assert_int_equal(prlimit64(c.init.pid, (enum __rlimit_resource)limits[i].resource,
+					   NULL, &got),
+				 0);
+		if (got.rlim_cur != limits[i].soft || got.rlim_max != limits[i].hard)
+			fail_msg("%s is %llu, %llu", limits[i].name,
+				 (unsigned long long)got.rlim_cur,
+				 (unsigned long long)got.rlim_max);
+	}
+	testbed_stop(&c);
+}
+
+static void test_priorities(void **state)
+{
+	struct running c;
+	const struct result *r;
+
+	testbed_start(*state, "c", wait_here,
+		      "{'process':{'scheduler':{'policy':'SCHED_BATCH','nice':5},"
+		      "'ioPriority':{'class':'IOPRIO_CLASS_BE','priority':6}}}",
+		      &c);
+	assert_int_equal(sched_getscheduler(c.init.pid), SCHED_BATCH);
+	assert_int_equal(getpriority(PRIO_PROCESS, (id_t)c.init.pid), 5);
+	assert_int_equal(syscall(SYS_ioprio_get, 1, c.init.pid), 2 << 13 | 6);
+	/* of /proc/PID/stat: nice, the 19th, and the policy, the 41st */
+	r = testbed_exec(&c, "cut -d ' ' -f 19,41 /proc/self/stat",
+			 "{'scheduler':{'policy':'SCHED_IDLE'},"
+			 "'ioPriority':{'class':'IOPRIO_CLASS_IDLE'}}");
+	assert_int_equal(r->r, 0);
+	assert_string_equal(r->out, "0 5\n");
+	/* one that the kernel has reserved, and nobody made */
+	r = testbed_exec(&c, "true", "{'scheduler':{'policy':'SCHED_ISO'}}");
+	assert_int_equal(r->r, -EINVAL);
+	assert_non_null(strstr(r->e.text, "scheduler: policy 4"));
+	testbed_stop(&c);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 
 int main(void)
@@ -363,6 +438,8 @@ int main(void)
 		CASE(test_without_a_listener_nothing_runs),
 		CASE(test_labels_are_never_ignored),
 		CASE(test_affinity_of_execs),
+		CASE(test_every_limit),
+		CASE(test_priorities),
 	};
 	return RUN_TESTS();
 }
