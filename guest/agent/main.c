@@ -10,6 +10,7 @@
 #include "guest/agent/agent.h"
 
 #include "base/fd.h"
+#include "guest/agent/config-file.h"
 #include "guest/agent/init.h"
 #include "guest/agent/initdata.h"
 #include "guest/agent/pod-users.h"
@@ -30,10 +31,28 @@
 #define WORKERS 3
 
 static struct agent agent;
+static const char *config_file; /* of our own command line, or NULL */
 
 static void complain(void *ctx, const char *text)
 {
 	log_warn("%s", text);
+}
+
+/* It replaces what the command line says of the agent, but not what it says of the machine. */
+static void read_config_file(struct agent *a)
+{
+	struct agent_options o;
+	struct err e = ERR_INIT;
+
+	agent_options_default(&o);
+	memcpy(o.config_file, a->options.config_file, sizeof o.config_file);
+	o.cgroup_no_v1 = a->options.cgroup_no_v1;
+	o.unified_cgroups = a->options.unified_cgroups;
+	int r = config_file_read(&o, o.config_file, INITDATA_PARSER, complain, NULL, &e);
+	if (r < 0)
+		log_error("the configuration is not read: %s", err_text(&e, r));
+	else
+		a->options = o;
 }
 
 static void read_options(struct agent *a)
@@ -44,6 +63,11 @@ static void read_options(struct agent *a)
 	if (a->is_init && file_read(AT_FDCWD, "/proc/cmdline", AGENT_CMDLINE_MAX, &cmdline) == 0 &&
 	    cmdline.data)
 		agent_options_parse(&a->options, cmdline.data, complain, NULL);
+	if (config_file)
+		(void)snprintf(a->options.config_file, sizeof a->options.config_file, "%s",
+			       config_file);
+	if (a->options.config_file[0])
+		read_config_file(a);
 	agent_options_environment(&a->options, complain, NULL);
 	log_set_level(a->options.log_level);
 }
@@ -349,8 +373,10 @@ int main(int argc, char **argv)
 		printf("kata-agent version " AGENT_VERSION "\n");
 		return 0;
 	}
-	if (argc > 1) {
-		fprintf(stderr, "usage: %s [--version]\n", argv[0]);
+	if (argc == 3 && (strcmp(argv[1], "-c") == 0 || strcmp(argv[1], "--config") == 0)) {
+		config_file = argv[2];
+	} else if (argc > 1) {
+		fprintf(stderr, "usage: %s [--version] [-c|--config FILE]\n", argv[0]);
 		return 2;
 	}
 	/* few threads allocate, and little: arenas of their own would only cost memory */

@@ -21,42 +21,46 @@ enum kind {
 };
 
 struct parameter {
-	const char *name;
+	const char *name; /* on the kernel's command line, or NULL */
 	enum kind kind;
 	size_t offset, size;
+	const char *key; /* in a configuration file, or NULL */
 };
 
 #define AT(member) offsetof(struct agent_options, member), sizeof((struct agent_options *)0)->member
 
 static const struct parameter parameters[] = {
-	{"agent.log", KIND_LEVEL, AT(log_level)},
-	{"agent.server_addr", KIND_TEXT, AT(server_addr)},
-	{"agent.log_vport", KIND_PORT, AT(log_vport)},
-	{"agent.debug_console", KIND_FLAG, AT(debug_console)},
-	{"agent.devmode", KIND_FLAG, AT(devmode)},
-	{"agent.debug_console_vport", KIND_PORT, AT(debug_console_vport)},
-	{"agent.passfd_listener_port", KIND_PORT, AT(passfd_vport)},
-	{"agent.container_pipe_size", KIND_SIZE, AT(pipe_size)},
-	{"cgroup_no_v1", KIND_ALL, AT(cgroup_no_v1)},
-	{"systemd.unified_cgroup_hierarchy", KIND_BOOL, AT(unified_cgroups)},
+	{"agent.log", KIND_LEVEL, AT(log_level), "log_level"},
+	{"agent.config_file", KIND_TEXT, AT(config_file), NULL},
+	{"agent.server_addr", KIND_TEXT, AT(server_addr), "server_addr"},
+	{"agent.log_vport", KIND_PORT, AT(log_vport), "log_vport"},
+	{"agent.debug_console", KIND_FLAG, AT(debug_console), "debug_console"},
+	{"agent.devmode", KIND_FLAG, AT(devmode), "dev_mode"},
+	{"agent.debug_console_vport", KIND_PORT, AT(debug_console_vport), "debug_console_vport"},
+	{"agent.passfd_listener_port", KIND_PORT, AT(passfd_vport), "passfd_listener_port"},
+	{"agent.container_pipe_size", KIND_SIZE, AT(pipe_size), "container_pipe_size"},
+	{NULL, KIND_TEXT, AT(policy_file), "policy_file"},
+	{"cgroup_no_v1", KIND_ALL, AT(cgroup_no_v1), NULL},
+	{"systemd.unified_cgroup_hierarchy", KIND_BOOL, AT(unified_cgroups),
+	 "unified_cgroup_hierarchy"},
 
-	{"agent.hotplug_timeout", KIND_SECONDS, AT(hotplug_timeout_s)},
-	{"agent.cdh_api_timeout", KIND_SECONDS, AT(cdh_api_timeout_s)},
-	{"agent.image_pull_timeout", KIND_SECONDS, AT(image_pull_timeout_s)},
-	{"agent.cdi_timeout", KIND_SECONDS, AT(cdi_timeout_s)},
-	{"agent.launch_process_timeout", KIND_SECONDS, AT(launch_process_timeout_s)},
+	{"agent.hotplug_timeout", KIND_SECONDS, AT(hotplug_timeout_s), "hotplug_timeout"},
+	{"agent.cdh_api_timeout", KIND_SECONDS, AT(cdh_api_timeout_s), "cdh_api_timeout"},
+	{"agent.image_pull_timeout", KIND_SECONDS, AT(image_pull_timeout_s), "image_pull_timeout"},
+	{"agent.cdi_timeout", KIND_SECONDS, AT(cdi_timeout_s), "cdi_timeout"},
+	{"agent.launch_process_timeout", KIND_SECONDS, AT(launch_process_timeout_s),
+	 "launch_process_timeout"},
 
 	/* these concern work that this agent does not do */
-	{"agent.secure_storage_integrity", KIND_IGNORED, 0, 0},
-	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0},
-	{"agent.https_proxy", KIND_IGNORED, 0, 0},
-	{"agent.no_proxy", KIND_IGNORED, 0, 0},
+	{"agent.secure_storage_integrity", KIND_IGNORED, 0, 0, "secure_storage_integrity"},
+	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0, "guest_components_rest_api"},
+	{"agent.https_proxy", KIND_IGNORED, 0, 0, "https_proxy"},
+	{"agent.no_proxy", KIND_IGNORED, 0, 0, "no_proxy"},
 
-	{"agent.config_file", KIND_REFUSED, 0, 0},
-	{"agent.trace", KIND_REFUSED, 0, 0},
-	{"agent.visible_cdi_devices", KIND_REFUSED, 0, 0},
-	{"agent.guest_components_procs", KIND_REFUSED, 0, 0},
-	{"agent.mem_agent_enable", KIND_REFUSED, 0, 0},
+	{"agent.trace", KIND_REFUSED, 0, 0, "tracing"},
+	{"agent.visible_cdi_devices", KIND_REFUSED, 0, 0, "visible_cdi_devices"},
+	{"agent.guest_components_procs", KIND_REFUSED, 0, 0, "guest_components_procs"},
+	{"agent.mem_agent_enable", KIND_REFUSED, 0, 0, "mem_agent_enable"},
 };
 
 struct parse {
@@ -192,7 +196,7 @@ static void parse_word(const struct parse *p, char *word)
 	if (value)
 		*value++ = '\0';
 	for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
-		if (strcmp(word, parameters[i].name) == 0) {
+		if (parameters[i].name && strcmp(word, parameters[i].name) == 0) {
 			set(p, &parameters[i], value);
 			return;
 		}
@@ -213,22 +217,46 @@ void agent_options_parse(struct agent_options *o, const char *cmdline, agent_opt
 		parse_word(&p, w);
 }
 
+void agent_options_set(struct agent_options *o, const char *key, const char *value,
+		       agent_options_warn warn, void *ctx)
+{
+	const struct parse p = {.o = o, .warn = warn, .ctx = ctx};
+
+	for (size_t i = 0; i < ARRAY_SIZE(parameters); i++) {
+		struct parameter d = parameters[i];
+		if (!d.key || strcmp(key, d.key) != 0)
+			continue;
+		d.name = d.key; /* for complaints */
+		if (d.kind == KIND_FLAG)
+			d.kind = KIND_BOOL;
+		/* what is off need not be refused */
+		if (d.kind != KIND_REFUSED || strcmp(value, "false") != 0)
+			set(&p, &d, value);
+		return;
+	}
+	complain(&p, "%.64s: unknown", key);
+}
+
 void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx)
 {
 	static const struct {
 		const char *variable;
 		struct parameter parameter;
 	} variables[] = {
-		{"KATA_AGENT_SERVER_ADDR", {"KATA_AGENT_SERVER_ADDR", KIND_TEXT, AT(server_addr)}},
+		{"KATA_AGENT_SERVER_ADDR",
+		 {"KATA_AGENT_SERVER_ADDR", KIND_TEXT, AT(server_addr), NULL}},
 		{"KATA_AGENT_FORWARD_ADDR",
-		 {"KATA_AGENT_FORWARD_ADDR", KIND_TEXT, AT(forward_addr)}},
-		{"KATA_AGENT_PASSFD_ADDR", {"KATA_AGENT_PASSFD_ADDR", KIND_TEXT, AT(passfd_addr)}},
+		 {"KATA_AGENT_FORWARD_ADDR", KIND_TEXT, AT(forward_addr), NULL}},
+		{"KATA_AGENT_PASSFD_ADDR",
+		 {"KATA_AGENT_PASSFD_ADDR", KIND_TEXT, AT(passfd_addr), NULL}},
 		{"KATA_AGENT_CONSOLE_ADDR",
-		 {"KATA_AGENT_CONSOLE_ADDR", KIND_TEXT, AT(console_addr)}},
-		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level)}},
-		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir)}},
-		{"KATA_AGENT_CGROUP_ROOT", {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root)}},
-		{"KATA_AGENT_POLICY_FILE", {"KATA_AGENT_POLICY_FILE", KIND_TEXT, AT(policy_file)}},
+		 {"KATA_AGENT_CONSOLE_ADDR", KIND_TEXT, AT(console_addr), NULL}},
+		{"KATA_AGENT_LOG_LEVEL", {"KATA_AGENT_LOG_LEVEL", KIND_LEVEL, AT(log_level), NULL}},
+		{"KATA_AGENT_STATE_DIR", {"KATA_AGENT_STATE_DIR", KIND_TEXT, AT(state_dir), NULL}},
+		{"KATA_AGENT_CGROUP_ROOT",
+		 {"KATA_AGENT_CGROUP_ROOT", KIND_TEXT, AT(cgroup_root), NULL}},
+		{"KATA_AGENT_POLICY_FILE",
+		 {"KATA_AGENT_POLICY_FILE", KIND_TEXT, AT(policy_file), NULL}},
 	};
 	const struct parse p = {.o = o, .warn = warn, .ctx = ctx};
 

@@ -18,6 +18,9 @@
 /* The kernel's COMMAND_LINE_SIZE is 2048 on x86 and arm64; a longer text is cut. */
 #define AGENT_CMDLINE_MAX 8192
 
+/* The longest value of one, and its end. */
+#define AGENT_OPTION_MAX 128
+
 struct agent_options {
 	enum log_level log_level;
 	char server_addr[128]; /* vsock://CID:PORT (CID -1: any) or unix://PATH (@: abstract) */
@@ -33,7 +36,8 @@ struct agent_options {
 	bool unified_cgroups;		   /* systemd.unified_cgroup_hierarchy */
 	char state_dir[128];		   /* environment only, for tests */
 	char cgroup_root[128];		   /* environment only, for tests; "" finds it */
-	char policy_file[128];		   /* environment only; "": POLICY_FILE, if it is there */
+	char config_file[128];		   /* "": the kernel's command line is all */
+	char policy_file[128];		   /* "": POLICY_FILE, if it is there */
 
 	bool debug_console, devmode;  /* a shell for whoever connects */
 	uint32_t debug_console_vport; /* 0: the shell is on the machine's console */
@@ -52,6 +56,10 @@ typedef void (*agent_options_warn)(void *ctx, const char *text);
 /** Reads a kernel command line; @warn may be NULL. */
 void agent_options_parse(struct agent_options *o, const char *cmdline, agent_options_warn warn,
 			 void *ctx);
+
+/** Sets one option by its key in a configuration file (guest/agent/config-file.h). */
+void agent_options_set(struct agent_options *o, const char *key, const char *value,
+		       agent_options_warn warn, void *ctx);
 
 /** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _PASSFD_ADDR, _CONSOLE_ADDR, _LOG_LEVEL, _STATE_DIR,
  * _CGROUP_ROOT, _POLICY_FILE. */
