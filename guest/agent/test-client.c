@@ -329,6 +329,8 @@ int create(struct fixture *f, const char *id, const struct container_options *o,
 	q.stdin_port = f->ports[0];
 	q.stdout_port = f->ports[1];
 	q.stderr_port = f->ports[2];
+	if (o->edit)
+		o->edit(&q, o->edit_arg);
 	return call(f, "CreateContainer", &q.base, NULL, e);
 }
 

@@ -71,6 +71,9 @@ struct container_options {
 	Grpc__LinuxCapabilities *capabilities;
 	Grpc__LinuxIDMapping **mappings; /* of users and groups, in a user namespace; or NULL */
 	size_t n_mappings;
+	/* changes the request before it is sent, or NULL */
+	void (*edit)(Grpc__CreateContainerRequest *q, void *arg);
+	void *edit_arg;
 };
 int create(struct fixture *f, const char *id, const struct container_options *o, struct err *e);
 int start(struct fixture *f, const char *id);

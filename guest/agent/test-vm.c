@@ -10,160 +10,39 @@
 #include "base/fd.h"
 #include "base/testing.h"
 #include "guest/agent/test-client.h"
-#include "io/child.h"
-#include "rpc/listen.h"
+#include "guest/agent/test-machine.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-
-/* A slow machine, several times over. */
-#define BOOT_MS 60000
-#define SHARE "/run/kata-containers/shared/containers"
 
 static struct fixture f;
 static const char *image_dir, *proxy;
-static struct child vmm = CHILD_INIT, fs = CHILD_INIT;
-static char hybrid[96], console[96];
-static uint64_t boot_ms;
-
-/* ---- The machine -------------------------------------------------------------------------- */
-
-static void start_fs(const char *socket, const char *source)
-{
-	char socket_arg[128], source_arg[128];
-	struct err e = ERR_INIT;
-
-	(void)snprintf(socket_arg, sizeof socket_arg, "--socket-path=%s", socket);
-	(void)snprintf(source_arg, sizeof source_arg, "source=%s", source);
-	const char *argv[] = {
-		"/usr/lib/qemu/virtiofsd", socket_arg, "-o", source_arg, "-o", "cache=auto",
-		"--thread-pool-size=0",	   NULL};
-	struct child_spec spec = CHILD_SPEC_INIT;
-	spec.argv = argv;
-	if (child_spawn(&spec, &fs, &e) < 0)
-		fail_msg("%s", e.text);
-	for (int i = 0; access(socket, F_OK) < 0; i++) {
-		assert_true(i < 1000);
-		(void)usleep(10000);
-	}
-}
-
-static void start_vm(const char *fs_socket)
-{
-	char kernel[256], initrd[256], serial[128], chardev[160];
-	struct err e = ERR_INIT;
-
-	(void)snprintf(kernel, sizeof kernel, "%s/vmlinux", image_dir);
-	(void)snprintf(initrd, sizeof initrd, "%s/kata-initramfs.img", image_dir);
-	(void)snprintf(serial, sizeof serial, "file:%s", console);
-	(void)snprintf(chardev, sizeof chardev, "socket,id=fs,path=%s", fs_socket);
-	/* of the network nothing leaves this machine: the gateway is QEMU itself */
-	const char *argv[] = {
-		proxy,
-		hybrid,
-		"3",
-		"--",
-		"qemu-system-x86_64",
-		"-accel",
-		"tcg",
-		"-cpu",
-		"qemu64",
-		"-m",
-		"512",
-		"-smp",
-		"1",
-		"-M",
-		"q35,memory-backend=mem,smm=off,sata=off,smbus=off,usb=off,vmport=off,hpet=off",
-		"-object",
-		"memory-backend-memfd,id=mem,size=512M,share=on",
-		"-nodefaults",
-		"-no-user-config",
-		"-display",
-		"none",
-		"-no-reboot",
-		"-serial",
-		serial,
-		"-chardev",
-		chardev,
-		"-device",
-		"vhost-user-fs-pci,chardev=fs,tag=kataShared",
-		"-netdev",
-		"user,id=net,restrict=on,ipv6-net=fd00:77::/64,ipv6-host=fd00:77::2",
-		"-device",
-		"virtio-net-pci,netdev=net,mac=02:00:00:00:00:77,addr=0x10,romfile=",
-		"-kernel",
-		kernel,
-		"-initrd",
-		initrd,
-		"-append",
-		"console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable "
-		"mitigations=off random.trust_cpu=on cgroup_no_v1=all "
-		"systemd.unified_cgroup_hierarchy=1 agent.log=debug agent.log_vport=1025",
-		NULL};
-	struct child_spec spec = CHILD_SPEC_INIT;
-	spec.argv = argv;
-	spec.errout = STDERR_FILENO;
-	if (child_spawn(&spec, &vmm, &e) < 0)
-		fail_msg("%s", e.text);
-}
-
-/* Connects to a port of the guest, as Kata's hybrid vsock does. */
-static int connect_port(unsigned port)
-{
-	char line[64];
-	size_t n = 0;
-
-	int fd = rpc_connect_unix(hybrid, time_deadline(1000), NULL);
-	if (fd < 0)
-		return fd;
-	(void)snprintf(line, sizeof line, "connect %u\n", port);
-	if (fd_write_all(fd, line, strlen(line)) < 0)
-		return close_fd(fd);
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	while (n < sizeof line - 1 && poll(&p, 1, 2000) == 1 && read(fd, line + n, 1) == 1 &&
-	       line[n] != '\n')
-		n++;
-	line[n] = '\0';
-	return strstr(line, "OK") ? fd : close_fd(fd);
-}
+static struct machine vm = MACHINE_INIT;
 
 static int setup(void **state)
 {
-	char fs_socket[96];
+	/* of the network nothing leaves this machine: the gateway is QEMU itself */
+	static const char *const card[] = {
+		"-netdev", "user,id=net,restrict=on,ipv6-net=fd00:77::/64,ipv6-host=fd00:77::2",
+		"-device",
+		"virtio-net-pci,netdev=net,mac=02:00:00:00:00:77,addr=0x10,romfile=", NULL};
 
 	fixture_files(&f);
-	(void)snprintf(hybrid, sizeof hybrid, "%s/hybrid.sock", f.dir);
-	(void)snprintf(console, sizeof console, "%s/console", f.dir);
-	(void)snprintf(fs_socket, sizeof fs_socket, "%s/fs.sock", f.dir);
-	start_fs(fs_socket, f.rootfs);
-	uint64_t begin = time_now_ms();
-	start_vm(fs_socket);
-	int fd = -1;
-	while (fd < 0 && time_now_ms() - begin < BOOT_MS) {
-		fd = connect_port(1024);
-		if (fd < 0)
-			(void)usleep(10000);
-	}
-	if (fd < 0)
-		fail_msg("the guest cannot be reached; its console is %s", console);
-	boot_ms = time_now_ms() - begin;
-	fixture_connect(&f, fd);
-	(void)snprintf(f.rootfs, sizeof f.rootfs, SHARE);
+	const struct machine_options o = {.image_dir = image_dir,
+					  .proxy = proxy,
+					  .dir = f.dir,
+					  .share = f.rootfs,
+					  .args = card};
+	fixture_connect(&f, machine_boot(&vm, &o));
+	(void)snprintf(f.rootfs, sizeof f.rootfs, MACHINE_SHARE);
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	int status;
-
 	fixture_disconnect(&f);
-	(void)child_wait(&vmm, time_deadline(10000), &status);
-	child_destroy(&vmm);
-	child_destroy(&fs);
+	(void)machine_end(&vm);
 	return remove_tree(f.dir);
 }
 
@@ -175,7 +54,7 @@ static void it_boots(void **state)
 	Grpc__GuestDetailsRequest q = GRPC__GUEST_DETAILS_REQUEST__INIT;
 	Grpc__GuestDetailsResponse *details = NULL;
 
-	printf("# listening after %llu ms\n", (unsigned long long)boot_ms);
+	printf("# listening after %llu ms\n", (unsigned long long)vm.boot_ms);
 	assert_int_equal(call_health(&f, "Check", &health), STATUS_OK);
 	grpc__health_check_response__free_unpacked(health, NULL);
 	q.mem_block_size = true;
@@ -200,7 +79,7 @@ static void its_log_can_be_read(void **state)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
 
-	int fd = connect_port(1025);
+	int fd = machine_connect(&vm, 1025);
 	assert_true(fd >= 0);
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	while (!text.data || !strstr(text.data, "is listening on")) {
@@ -291,7 +170,7 @@ static void the_sandbox_mounts_the_share(void **state)
 	share.driver = (char *)"virtio-fs";
 	share.source = (char *)"kataShared";
 	share.fstype = (char *)"virtiofs";
-	share.mount_point = (char *)SHARE;
+	share.mount_point = (char *)MACHINE_SHARE;
 	share.options = nodev;
 	share.n_options = 1;
 	shm.driver = (char *)"ephemeral";
@@ -496,7 +375,7 @@ static void the_end_is_a_power_off(void **state)
 	int status = -1;
 
 	assert_int_equal(call(&f, "DestroySandbox", &q.base, NULL, NULL), STATUS_OK);
-	assert_int_equal(child_wait(&vmm, time_deadline(20000), &status), 0);
+	assert_int_equal(child_wait(&vm.vmm, time_deadline(20000), &status), 0);
 	assert_int_equal(status, 0);
 }
 

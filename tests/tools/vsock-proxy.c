@@ -63,8 +63,11 @@ static int start_qemu(struct proxy *p, char **argv, int argc, int vmm_fd, struct
 	const char **all = calloc((size_t)argc + ARRAY_SIZE(extra), sizeof *all);
 	if (!all)
 		return err_errno(e, -ENOMEM, "start %s", argv[0]);
-	memcpy(all, argv, (size_t)argc * sizeof *all);
-	memcpy(all + argc, extra, sizeof extra);
+	/* before the other devices, so that no bus of theirs is taken for it */
+	const size_t n = ARRAY_SIZE(extra) - 1;
+	all[0] = argv[0];
+	memcpy(all + 1, extra, n * sizeof *all);
+	memcpy(all + 1 + n, argv + 1, ((size_t)argc - 1) * sizeof *all);
 	const struct child_fd fd = {.fd = vmm_fd, .as = VMM_FD};
 	struct child_spec spec = CHILD_SPEC_INIT;
 	spec.argv = all;
