@@ -35,7 +35,7 @@ static int try_call(const struct engine_bpf *bpf, long number, long arg)
 		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || engine_seccomp_load(bpf) < 0)
 			_exit(255);
 		struct utsname u;
-		long r = syscall(number, number == SYS_uname ? (long)&u : arg);
+		long r = syscall(number, number == SYS_uname ? (long)&u : arg, 0, 0, 0, 0, 0);
 		/* Not _exit(): before what does not return, ASan makes calls of its own. */
 		(void)syscall(SYS_exit_group, r < 0 ? errno : 0);
 	}
