@@ -166,9 +166,17 @@ static void evict(struct container *c)
 
 int process_take_streams(struct job *j, const uint32_t ports[3], struct err *e)
 {
+	/* what goes that way instead */
+	static const char *const requests[] = {"WriteStreamRequest", "ReadStreamRequest",
+					       "ReadStreamRequest"};
+
 	for (size_t i = 0; i < ARRAY_SIZE(j->streams); i++) {
 		if (!ports[i])
 			continue;
+		if (policy_ask(j->agent->policy, requests[i]) == POLICY_DENIED)
+			return err_status(e, STATUS_PERMISSION_DENIED,
+					  "stdio by port %" PRIu32 ": %s is blocked by policy",
+					  ports[i], requests[i]);
 		if (!j->agent->passfd)
 			return err_set(e, -EINVAL,
 				       "stdio by port %" PRIu32 ": this agent listens for no "

@@ -101,6 +101,35 @@ static void output_that_may_not_be_read_is_empty(void **state)
 	assert_int_equal(remove_container(&f, "quiet", 20), STATUS_OK);
 }
 
+/* A stream that the host opens is a way around the requests, so what they may not, it may not. */
+static void streams_are_no_way_around(void **state)
+{
+	Grpc__ExecProcessRequest q = GRPC__EXEC_PROCESS_REQUEST__INIT;
+	Grpc__Process p = GRPC__PROCESS__INIT;
+	char *args[] = {(char *)"/bin/true"};
+	struct err e = ERR_INIT;
+
+	assert_int_equal(set_policy(COMMON "ExecProcessRequest := true\n"
+					   "WriteStreamRequest := true\n",
+				    NULL),
+			 STATUS_OK);
+	run(&f, "pod", "sleep 1000");
+	p.args = args;
+	p.n_args = 1;
+	p.cwd = (char *)"/";
+	q.container_id = (char *)"pod";
+	q.exec_id = (char *)"e1";
+	q.process = &p;
+	q.stdout_port = 5000;
+	assert_int_equal(call(&f, "ExecProcess", &q.base, NULL, &e), STATUS_PERMISSION_DENIED);
+	assert_string_equal(e.text, "stdio by port 5000: ReadStreamRequest is blocked by policy");
+	/* this one fails as it would without a policy */
+	q.stdout_port = 0;
+	q.stdin_port = 5000;
+	assert_int_equal(call(&f, "ExecProcess", &q.base, NULL, &e), STATUS_INVALID_ARGUMENT);
+	assert_int_equal(remove_container(&f, "pod", 20), STATUS_OK);
+}
+
 static void write_policy(char *path, const char *text)
 {
 	int fd = mkstemp(path);
@@ -278,6 +307,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(what_a_policy_denies_is_not_done, setup, teardown),
 		cmocka_unit_test_setup_teardown(output_that_may_not_be_read_is_empty, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(streams_are_no_way_around, setup, teardown),
 		cmocka_unit_test(a_policy_of_the_image_is_there_from_the_start),
 		cmocka_unit_test(an_agent_without_its_policy_does_not_serve),
 		cmocka_unit_test_setup_teardown(hooks_of_the_image_run_for_every_container, setup,
