@@ -314,13 +314,13 @@ static void add_address_requests(struct grant *g)
 	}
 }
 
-/* What the other one lost by being down. */
-static void restore_others_addresses(struct grant *g)
+/* What an interface lost by being down. */
+static void restore_addresses(struct grant *g, const struct netlink_link *l)
 {
-	for (size_t i = 0; g->other_falls && i < g->n_addresses; i++) {
+	for (size_t i = 0; i < g->n_addresses; i++) {
 		const struct netlink_address *a = &g->addresses[i];
-		if (a->index == g->other->index && a->local.family == AF_INET6 && !is_kernels(a))
-			add_address(g, g->other, &a->local);
+		if (a->index == l->index && a->local.family == AF_INET6 && !is_kernels(a))
+			add_address(g, l, &a->local);
 	}
 }
 
@@ -374,7 +374,10 @@ static void settle(struct grant *g)
 		set_flags(g, g->link, IFF_UP);
 	if (netlink_run(g->nl, &g->batch, &e) < 0)
 		log_error("after a failed change of interface %s: %s", g->wish->name, e.text);
-	restore_others_addresses(g);
+	if (g->other_falls)
+		restore_addresses(g, g->other);
+	if (g->falls)
+		restore_addresses(g, g->link);
 	restore_routes(g);
 }
 
@@ -392,7 +395,8 @@ static int grant(struct grant *g, const char *device, struct err *e)
 		return r;
 	}
 	add_address_requests(g);
-	restore_others_addresses(g);
+	if (g->other_falls)
+		restore_addresses(g, g->other);
 	r = netlink_run(g->nl, &g->batch, e);
 	if (g->falls || g->other_falls)
 		restore_routes(g);

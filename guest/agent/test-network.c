@@ -386,7 +386,7 @@ static void a_failure_leaves_no_mess(void **state)
 
 	plug("eth0", 1);
 	plug("eth1", 2);
-	update_ok("eth0", mac1, "10.1.0.2/24");
+	update_ok("eth0", mac1, "10.1.0.2/24 fd01::2/64");
 	update_ok("eth1", mac2, "10.2.0.2/24 fd02::2/64");
 	const struct route_text route = {.dest = "", .gateway = "10.2.0.1", .device = "eth1"};
 	set_routes_ok(&route, 1);
@@ -398,6 +398,7 @@ static void a_failure_leaves_no_mess(void **state)
 	assert_int_equal(get("eth0").index, a);
 	assert_int_equal(get("eth1").index, b);
 	assert_true(get("eth0").flags & get("eth1").flags & IFF_UP);
+	assert_string_equal(addresses_of("eth0"), "10.1.0.2/24 fd01::2/64");
 	assert_string_equal(addresses_of("eth1"), "10.2.0.2/24 fd02::2/64");
 	assert_string_equal(routes_now(), "default 10.2.0.1 eth1  mtu 0\n");
 }
