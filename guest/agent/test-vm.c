@@ -227,13 +227,15 @@ static void containers_run(void **state)
 
 static void containers_reach_the_gateway(void **state)
 {
+	static const char *const binds[] = {"/etc/resolv.conf", "/etc/resolv.conf", NULL};
 	char *names[] = {(char *)"CAP_NET_RAW"};
 	Grpc__LinuxCapabilities capabilities = GRPC__LINUX_CAPABILITIES__INIT;
 	struct container_options o = {
 		.script =
 			"b=/bin/busybox; $b ping -c 2 -W 20 10.0.2.2 && $b ping -c 1 127.0.0.1 && "
 			"$b ping6 -c 1 -W 20 fd00:77::2 && $b ping6 -c 1 ::1 2>&1; "
-			"echo code $?; $b ip addr; $b route -n",
+			"echo code $?; $b ip addr; cat /etc/resolv.conf",
+		.binds = binds,
 		.capabilities = &capabilities};
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	struct err e = ERR_INIT;
@@ -244,7 +246,8 @@ static void containers_reach_the_gateway(void **state)
 		fail_msg("%s", e.text);
 	assert_int_equal(start(&f, "pinger"), STATUS_OK);
 	assert_int_equal(read_all(&f, "pinger", "", false, &text), STATUS_OK);
-	if (!strstr(text.data, "code 0\n") || !strstr(text.data, "pod0:"))
+	if (!strstr(text.data, "code 0\n") || !strstr(text.data, "pod0:") ||
+	    !strstr(text.data, "nameserver 10.0.0.53\n"))
 		fail_msg("%s", text.data);
 	assert_int_equal(wait_process(&f, "pinger", ""), 0);
 	assert_int_equal(remove_container(&f, "pinger", 20), STATUS_OK);
