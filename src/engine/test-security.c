@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "engine/filter.h"
 
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
@@ -352,6 +353,73 @@ static void test_affinity_of_execs(void **state)
 	testbed_stop(&c);
 }
 
+/* ---- Where hooks run ---------------------------------------------------------------------- */
+
+#define NAMESPACES "for n in mnt uts ipc; do readlink /proc/self/ns/$n; done"
+
+static void read_outside(struct testbed *t, const char *name, char *ret, size_t size)
+{
+	char path[128];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+
+	(void)snprintf(path, sizeof path, "%s/outside/%s", t->dir, name);
+	assert_int_equal(file_read(AT_FDCWD, path, size - 1, &b), 0);
+	(void)snprintf(ret, size, "%s", b.data ? b.data : "");
+}
+
+static void own_namespaces(char *ret, size_t size)
+{
+	static const char *const names[] = {"mnt", "uts", "ipc"};
+	size_t n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		char path[64], target[64] = "";
+		(void)snprintf(path, sizeof path, "/proc/self/ns/%s", names[i]);
+		assert_true(readlink(path, target, sizeof target - 1) > 0);
+		n += (size_t)snprintf(ret + n, size - n, "%s\n", target);
+	}
+}
+
+static void test_namespaces_of_hooks(void **state)
+{
+	struct testbed *t = *state;
+	char patch[2048], ours[256], text[256];
+
+	(void)snprintf(
+		patch, sizeof patch,
+		"{'hooks':{"
+		"'prestart':[{'path':'/bin/busybox','args':['sh','-c','" NAMESPACES
+		" >%1$s/outside/prestart']}],"
+		"'createRuntime':[{'path':'/bin/busybox','args':['sh','-c','" NAMESPACES
+		" >%1$s/outside/createRuntime']}],"
+		"'createContainer':[{'path':'/bin/busybox','args':['sh','-c','" NAMESPACES
+		" >%1$s/outside/createContainer']}],"
+		/* of the container's root: the host has no such file */
+		"'startContainer':[{'path':'/bin/hook','args':['hook','/tmp/startContainer']}],"
+		"'poststart':[{'path':'/bin/busybox','args':['sh','-c','" NAMESPACES
+		" >%1$s/outside/poststart']}],"
+		"'poststop':[{'path':'/bin/busybox','args':['sh','-c','" NAMESPACES
+		" >%1$s/outside/poststop']}]}}",
+		t->dir);
+	testbed_file(t, "rootfs/bin/hook", "#!/bin/sh\n" NAMESPACES " >$1\n", 0755);
+	const struct result *r = testbed_run(
+		t, NAMESPACES " >/tmp/own; cat /tmp/startContainer /tmp/own; sleep 0.3", patch);
+	assert_int_equal(r->r, 0);
+	/* twice the same */
+	size_t half = strlen(r->out) / 2;
+	assert_true(half > 30 && memcmp(r->out, r->out + half, half) == 0);
+	own_namespaces(ours, sizeof ours);
+
+	static const char *const outer[] = {"prestart", "createRuntime", "poststart", "poststop"};
+	for (size_t i = 0; i < ARRAY_SIZE(outer); i++) {
+		read_outside(t, outer[i], text, sizeof text);
+		assert_string_equal(text, ours);
+	}
+	read_outside(t, "createContainer", text, sizeof text);
+	assert_int_equal(strncmp(r->out, text, half), 0);
+	assert_string_not_equal(text, ours);
+}
+
 /* ---- Limits and priorities ---------------------------------------------------------------- */
 
 static void test_every_limit(void **state)
@@ -438,6 +506,7 @@ int main(void)
 		CASE(test_without_a_listener_nothing_runs),
 		CASE(test_labels_are_never_ignored),
 		CASE(test_affinity_of_execs),
+		CASE(test_namespaces_of_hooks),
 		CASE(test_every_limit),
 		CASE(test_priorities),
 	};
