@@ -46,6 +46,7 @@ static struct engine_job sample(void)
 		.id = str("c1"),
 		.rootfs = str("/rootfs"),
 		.uts_ns = true,
+		.apparmor_optional = true,
 		.sync_hooks = true,
 		.bpf = {.code = bpf, .n = sizeof bpf, .flags = 4},
 		.bundle = str("/bundle"),
@@ -83,7 +84,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(engine_job_encode(&j, &a), 0);
 	assert_int_equal(engine_job_decode(a.data, a.len, &got), 0);
 	assert_string_equal(got.id, "c1");
-	assert_true(got.uts_ns && got.sync_hooks && !got.user_ns);
+	assert_true(got.uts_ns && got.sync_hooks && got.apparmor_optional && !got.user_ns);
 	assert_null(got.cgroup_root);
 	assert_string_equal(got.bundle, "/bundle");
 	assert_string_equal(got.spec.annotations[0].key, "net.x");
