@@ -154,7 +154,7 @@ static void statistics_follow_what_is_done(void **state)
 	/* 8 MiB in a file that is read once, so that they can be had back */
 	create_limited(one,
 		       "dd if=/dev/zero of=/tmp/big bs=1M count=8 2>/dev/null; echo up; "
-		       "i=0; while test $i -lt 200000; do i=$((i+1)); done; echo; sleep 1000",
+		       "i=0; while test $i -lt 20000; do i=$((i+1)); done; echo; sleep 1000",
 		       64 * MIB);
 	_cleanup_buf_ struct buf text = BUF_INIT;
 	size_t len;
@@ -183,7 +183,7 @@ static void statistics_follow_what_is_done(void **state)
 	r.pids = &pids;
 	update(one, &r);
 	assert_int_equal(
-		exec_sh(&f, one, "busy", "i=0; while test $i -lt 50000; do i=$((i+1)); done"),
+		exec_sh(&f, one, "busy", "i=0; while test $i -lt 20000; do i=$((i+1)); done"),
 		STATUS_OK);
 	assert_int_equal(wait_process(&f, one, "busy"), 0);
 	m = get_stats(one);
