@@ -473,5 +473,5 @@ int layer_verity(const struct layer *l, const void *superblock, uint64_t device_
 	/* the tree begins in the block after the superblock's */
 	v.hash_start = l->hash_offset / v.hash_block_bytes + !l->no_superblock;
 	*ret = v;
-	return verity_check(ret, device_bytes, e);
+	return verity_check(ret, device_bytes, 0, e);
 }

@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	v.root_len = (size_t)verity_digest_bytes(v.algorithm);
 	v.hash_start = size > VERITY_SUPERBLOCK_BYTES ? data[VERITY_SUPERBLOCK_BYTES] * 64U : 1024;
-	if (verity_check(&v, DEVICE_BYTES, NULL) < 0)
+	if (verity_check(&v, DEVICE_BYTES, 0, NULL) < 0)
 		return 0;
 	if (v.data_blocks * v.data_block_bytes > DEVICE_BYTES ||
 	    (v.hash_start + verity_tree_blocks(&v)) * v.hash_block_bytes > DEVICE_BYTES)

@@ -92,19 +92,24 @@ static void all_has_to_fit_the_device(void **state)
 	struct err e = ERR_INIT;
 	uint64_t exact = (257 + 3) * 4096;
 
-	assert_int_equal(verity_check(&v, exact, &e), 0);
-	assert_int_equal(verity_check(&v, exact - 1, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, exact, 0, &e), 0);
+	assert_int_equal(verity_check(&v, exact - 1, 0, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "hash tree of 3 blocks at block 257"));
 	v.hash_start = 255;
-	assert_int_equal(verity_check(&v, exact, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, exact, 0, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "lies in the data"));
 	v.hash_start = UINT64_MAX;
-	assert_int_equal(verity_check(&v, exact, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, exact, 0, &e), -EINVAL);
+	/* on two devices nothing overlaps */
+	v.hash_start = 0;
+	assert_int_equal(verity_check(&v, 256 * 4096, 3 * 4096, &e), 0);
+	assert_int_equal(verity_check(&v, 256 * 4096, 3 * 4096 - 1, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, 255 * 4096, 3 * 4096, &e), -EINVAL);
 	v = sane();
 	v.data_blocks = UINT64_MAX / 8;
-	assert_int_equal(verity_check(&v, exact, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, exact, 0, &e), -EINVAL);
 	v.data_blocks = 0;
-	assert_int_equal(verity_check(&v, exact, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, exact, 0, &e), -EINVAL);
 }
 
 static void odd_numbers_are_refused(void **state)
@@ -114,22 +119,22 @@ static void odd_numbers_are_refused(void **state)
 	struct verity v = sane();
 
 	v.root_len = 31;
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "31 bytes"));
 	v = sane();
 	v.hash_type = 2;
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	v = sane();
 	v.data_block_bytes = 3000;
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	v.data_block_bytes = 0;
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	v = sane();
 	v.hash_block_bytes = 8192;
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	v = sane();
 	strcpy(v.algorithm, "md5");
-	assert_int_equal(verity_check(&v, size, &e), -EINVAL);
+	assert_int_equal(verity_check(&v, size, 0, &e), -EINVAL);
 	assert_non_null(strstr(e.text, "\"md5\""));
 }
 

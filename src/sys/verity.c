@@ -2,6 +2,7 @@
 #include "sys/verity.h"
 
 #include <endian.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* Offsets in the superblock. */
@@ -130,28 +131,32 @@ uint64_t verity_sectors(const struct verity *v)
 	return v->data_blocks * (v->data_block_bytes / 512);
 }
 
-static int check_sizes(const struct verity *v, uint64_t device_bytes, struct err *e)
+static int check_sizes(const struct verity *v, uint64_t data_bytes, uint64_t hash_bytes,
+		       struct err *e)
 {
-	if (v->data_blocks == 0 || v->data_blocks > device_bytes / v->data_block_bytes)
+	if (v->data_blocks == 0 || v->data_blocks > data_bytes / v->data_block_bytes)
 		return err_set(e, -EINVAL,
 			       "verity: %llu data blocks of %u bytes are none, or more than the "
 			       "device's %llu bytes",
 			       (unsigned long long)v->data_blocks, v->data_block_bytes,
-			       (unsigned long long)device_bytes);
-	uint64_t blocks = device_bytes / v->hash_block_bytes, tree = verity_tree_blocks(v);
+			       (unsigned long long)data_bytes);
+	bool one = hash_bytes == 0;
+	if (one)
+		hash_bytes = data_bytes;
+	uint64_t blocks = hash_bytes / v->hash_block_bytes, tree = verity_tree_blocks(v);
 	if (v->hash_start > blocks || tree > blocks - v->hash_start)
 		return err_set(e, -EINVAL,
 			       "verity: a hash tree of %llu blocks at block %llu reaches over the "
 			       "device's end at %llu bytes",
 			       (unsigned long long)tree, (unsigned long long)v->hash_start,
-			       (unsigned long long)device_bytes);
-	if (v->hash_start * v->hash_block_bytes < v->data_blocks * v->data_block_bytes)
+			       (unsigned long long)hash_bytes);
+	if (one && v->hash_start * v->hash_block_bytes < v->data_blocks * v->data_block_bytes)
 		return err_set(e, -EINVAL, "verity: the hash tree at block %llu lies in the data",
 			       (unsigned long long)v->hash_start);
 	return 0;
 }
 
-int verity_check(const struct verity *v, uint64_t device_bytes, struct err *e)
+int verity_check(const struct verity *v, uint64_t data_bytes, uint64_t hash_bytes, struct err *e)
 {
 	int digest = verity_digest_bytes(v->algorithm);
 	if (digest < 0)
@@ -171,7 +176,7 @@ int verity_check(const struct verity *v, uint64_t device_bytes, struct err *e)
 	if (v->root_len != (size_t)digest)
 		return err_set(e, -EINVAL, "verity: a root hash of %zu bytes: %s has %d",
 			       v->root_len, v->algorithm, digest);
-	return check_sizes(v, device_bytes, e);
+	return check_sizes(v, data_bytes, hash_bytes, e);
 }
 
 /* ---- The table ---------------------------------------------------------------------------- */

@@ -47,10 +47,11 @@ int verity_parse_hex(const char *text, size_t max, uint8_t *ret, size_t *ret_len
 int verity_parse_superblock(const void *data, size_t len, struct verity *ret, struct err *e);
 
 /**
- * Holds all of it against the rules, and data and hash tree against the device that has both.
- * Sizes are in bytes.
+ * Holds all of it against the rules, and data and hash tree against their devices. Sizes are in
+ * bytes;
+ * @hash_bytes 0: both are on one device, and may not overlap.
  */
-int verity_check(const struct verity *v, uint64_t device_bytes, struct err *e);
+int verity_check(const struct verity *v, uint64_t data_bytes, uint64_t hash_bytes, struct err *e);
 
 /** How many hash blocks the tree has; @v has sane block sizes and a known algorithm. */
 uint64_t verity_tree_blocks(const struct verity *v);
