@@ -7,6 +7,7 @@
 #include "base/testing.h"
 #include "rpc/listen.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
@@ -34,9 +35,31 @@ static void start_fs(struct machine *m, const char *socket, const char *source)
 	}
 }
 
+/* The words for a protected root, as a runtime makes them of kernel_verity_params; "" without. */
+static void root_words(const char *image_dir, char *ret, size_t size)
+{
+	_cleanup_buf_ struct buf text = BUF_INIT;
+	char path[256], root[80], salt[80];
+	unsigned long long blocks;
+
+	ret[0] = '\0';
+	(void)snprintf(path, sizeof path, "%s/kata.verity", image_dir);
+	if (file_read(AT_FDCWD, path, 1024, &text) < 0)
+		return;
+	assert_int_equal(sscanf(text.data,
+				"root_hash=%64[0-9a-f],salt=%64[0-9a-f],data_blocks=%llu,", root,
+				salt, &blocks),
+			 3);
+	(void)snprintf(ret, size,
+		       "dm-mod.create=\"dm-verity,,,ro,0 %llu verity 1 /dev/vda1 /dev/vda2 4096 "
+		       "4096 %llu 0 sha256 %s %s\" root=/dev/dm-0 rootflags=ro rootfstype=erofs ",
+		       blocks * 8, blocks, root, salt);
+}
+
 static void start_vmm(struct machine *m, const struct machine_options *o, const char *fs_socket)
 {
-	char kernel[256], initrd[256], serial[128], chardev[160], qmp[160], machine[256], line[512];
+	char kernel[256], initrd[256], serial[128], chardev[160], qmp[160], machine[256],
+		drive[320], words[512], line[1024];
 	struct err e = ERR_INIT;
 
 	(void)snprintf(kernel, sizeof kernel, "%s/vmlinux", o->image_dir);
@@ -48,11 +71,15 @@ static void start_vmm(struct machine *m, const struct machine_options *o, const 
 		       "q35,memory-backend=mem,smm=off,sata=off,smbus=off,usb=off,vmport=off,"
 		       "hpet=off%s%s",
 		       o->machine ? "," : "", o->machine ? o->machine : "");
-	(void)snprintf(line, sizeof line,
-		       "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable "
-		       "mitigations=off random.trust_cpu=on cgroup_no_v1=all "
-		       "systemd.unified_cgroup_hierarchy=1 agent.log=debug agent.log_vport=1025 %s",
-		       o->cmdline ? o->cmdline : "");
+	root_words(o->image_dir, words, sizeof words);
+	(void)snprintf(drive, sizeof drive,
+		       "file=%s/kata.img,if=none,id=root,format=raw,readonly=on", o->image_dir);
+	(void)snprintf(
+		line, sizeof line,
+		"%sconsole=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check tsc=reliable "
+		"mitigations=off random.trust_cpu=on cgroup_no_v1=all "
+		"systemd.unified_cgroup_hierarchy=1 agent.log=debug agent.log_vport=1025 %s",
+		words, o->cmdline ? o->cmdline : "");
 	const char *fixed[] = {o->proxy,
 			       m->hybrid,
 			       "3",
@@ -93,6 +120,10 @@ static void start_vmm(struct machine *m, const struct machine_options *o, const 
 	size_t n = 0;
 	for (; n < ARRAY_SIZE(fixed); n++)
 		argv[n] = fixed[n];
+	/* the first disk, before those of the test */
+	const char *disk[] = {"-drive", drive, "-device", "virtio-blk-pci,drive=root"};
+	for (size_t i = 0; words[0] && i < ARRAY_SIZE(disk); i++)
+		argv[n++] = disk[i];
 	for (size_t i = 0; o->args && o->args[i]; i++) {
 		assert_true(n < ARGS_MAX - 1);
 		argv[n++] = o->args[i];

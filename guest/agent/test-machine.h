@@ -26,7 +26,7 @@ struct machine {
 	}
 
 struct machine_options {
-	const char *image_dir;	 /* what guest/image/build made */
+	const char *image_dir;	 /* what guest/image/build made; its disk, if any, is the root */
 	const char *proxy;	 /* tests/tools/vsock-proxy */
 	const char *dir;	 /* for sockets and the console */
 	const char *share;	 /* the directory that the guest sees by the tag kataShared */
