@@ -29,14 +29,14 @@ int tap_new(const char *name, int *ret, unsigned n_queues, struct err *e)
 {
 	unsigned flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
 
-	for (unsigned i = 0; i < n_queues; i++)
-		ret[i] = -EBADF;
 	/* the kernel would number one with a '%' */
 	if (!name[0] || strlen(name) >= IF_NAMESIZE || strchr(name, '%'))
 		return err_set(e, -EINVAL, "\"%.100s\" is no name for a tap device", name);
 	if (n_queues < 1 || n_queues > TAP_QUEUES_MAX)
 		return err_set(e, -EINVAL, "tap device %s: %u queues are not 1 to %d", name,
 			       n_queues, TAP_QUEUES_MAX);
+	for (unsigned i = 0; i < n_queues; i++)
+		ret[i] = -EBADF;
 	if (n_queues > 1)
 		flags |= IFF_MULTI_QUEUE;
 	for (unsigned i = 0; i < n_queues; i++) {
