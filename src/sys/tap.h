@@ -14,7 +14,8 @@
 
 /**
  * Makes one, in the network namespace of the calling thread: with the header of virtio before each
- * frame, and @n_queues descriptors in @ret, the caller's; none if it fails. It is down. -EINVAL: no
- * such name, or not 1 to TAP_QUEUES_MAX queues; -EBUSY: there is an interface of that name; -ENOENT: this host has no /dev/net/tun.
+ * frame, and @n_queues descriptors in @ret, the caller's; none if it fails. It is down.
+ * -EINVAL: no such name, or not 1 to TAP_QUEUES_MAX queues; -EBUSY: there is an interface of that
+ * name; -ENOENT: this host has no /dev/net/tun.
  */
 int tap_new(const char *name, int *ret, unsigned n_queues, struct err *e);
