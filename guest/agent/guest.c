@@ -18,9 +18,10 @@
 #define SEED_MAX 4096
 
 /* Sorted. early-wait: process.c; bulk-io: stream.h; list-processes: container.c; oom-first: oom.c;
- * port-forward: forward.h; signal-all: process.c. */
-static const char *const features[] = {"bulk-io",   "early-wait",	   "list-processes",
-				       "oom-first", AGENT_FORWARD_FEATURE, "signal-all"};
+ * port-forward: forward.h; signal-all: process.c; stdio-stream: passfd.h. */
+static const char *const features[] = {"bulk-io",     "early-wait",	     "list-processes",
+				       "oom-first",   AGENT_FORWARD_FEATURE, "signal-all",
+				       "stdio-stream"};
 
 static size_t count(const char *const *v)
 {
@@ -30,12 +31,19 @@ static size_t count(const char *const *v)
 	return n;
 }
 
+static bool has_feature(const struct agent *a, const char *name)
+{
+	if (strcmp(name, AGENT_FORWARD_FEATURE) == 0)
+		return a->forward;
+	return a->passfd || strcmp(name, "stdio-stream") != 0;
+}
+
 /* What this agent can do here. Returns the number of words. */
 static size_t list_features(const struct agent *a, const char *ret[static ARRAY_SIZE(features)])
 {
 	size_t n = 0;
 	for (size_t i = 0; i < ARRAY_SIZE(features); i++)
-		if (a->forward || strcmp(features[i], AGENT_FORWARD_FEATURE) != 0)
+		if (has_feature(a, features[i]))
 			ret[n++] = features[i];
 	return n;
 }

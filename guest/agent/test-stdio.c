@@ -98,6 +98,19 @@ static void wait_async(const char *id, const char *exec_id, bool early, struct a
 	call_async(&f, "WaitProcess", &q.base, a);
 }
 
+static void the_feature_is_told(void **state)
+{
+	Grpc__GuestDetailsRequest q = GRPC__GUEST_DETAILS_REQUEST__INIT;
+	Grpc__GuestDetailsResponse *details = NULL;
+	bool told = false;
+
+	assert_int_equal(call(&f, "GetGuestDetails", &q.base, &details, NULL), STATUS_OK);
+	for (size_t i = 0; i < details->agent_details->n_extra_features; i++)
+		told |= strcmp(details->agent_details->extra_features[i], "stdio-stream") == 0;
+	assert_true(told);
+	grpc__guest_details_response__free_unpacked(details, NULL);
+}
+
 static void the_streams_are_the_process_own(void **state)
 {
 	run(&f, "own", "sleep 1000");
@@ -355,6 +368,7 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_feature_is_told),
 		cmocka_unit_test(the_streams_are_the_process_own),
 		cmocka_unit_test(a_lot_passes),
 		cmocka_unit_test(the_end_is_told_after_the_output),
