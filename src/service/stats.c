@@ -12,6 +12,7 @@
 #include "proto/cgroups_v2.pb-c.h"
 
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/vfs.h>
@@ -21,6 +22,10 @@ bool stats_host_is_v2(void)
 	struct statfs fs;
 	return statfs("/sys/fs/cgroup", &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC;
 }
+
+/* No memory is as large; the kernel's own word for "no limit" depends on its version and page size.
+ */
+#define UNLIMITED (UINT64_C(1) << 62)
 
 static bool same_word(const char *a, const char *b)
 {
@@ -36,22 +41,38 @@ static bool same_word(const char *a, const char *b)
 	}
 }
 
-static uint64_t lookup(const Grpc__MemoryStats *m, const char *word)
+static const Grpc__MemoryStats__StatsEntry *find(const Grpc__MemoryStats *m, const char *word)
 {
 	for (size_t i = 0; i < m->n_stats; i++)
 		if (same_word(m->stats[i]->key, word))
-			return m->stats[i]->value;
-	return 0;
+			return m->stats[i];
+	return NULL;
 }
 
-static void fill_by_name(ProtobufCMessage *to, const Grpc__MemoryStats *from)
+static uint64_t lookup(const Grpc__MemoryStats *m, const char *word)
+{
+	const Grpc__MemoryStats__StatsEntry *entry = find(m, word);
+	return entry ? entry->value : 0;
+}
+
+/* With what is in groups below: all that version 2 counts, and in version 1 what has "total_". */
+static uint64_t lookup_total(const Grpc__MemoryStats *m, const char *word)
+{
+	char total[64];
+	(void)snprintf(total, sizeof total, "total_%s", word);
+	const Grpc__MemoryStats__StatsEntry *entry = find(m, total);
+	return entry ? entry->value : lookup(m, word);
+}
+
+static void fill_by_name(ProtobufCMessage *to, const Grpc__MemoryStats *from,
+			 uint64_t (*by)(const Grpc__MemoryStats *m, const char *word))
 {
 	const ProtobufCMessageDescriptor *d = to->descriptor;
 
 	for (unsigned i = 0; i < d->n_fields; i++) {
 		const ProtobufCFieldDescriptor *f = &d->fields[i];
 		if (f->type == PROTOBUF_C_TYPE_UINT64 && f->label != PROTOBUF_C_LABEL_REPEATED)
-			*(uint64_t *)((char *)to + f->offset) = lookup(from, f->name);
+			*(uint64_t *)((char *)to + f->offset) = by(from, f->name);
 	}
 }
 
@@ -140,7 +161,7 @@ static void v1_cpu(V1(Metrics) * m, struct v1_parts *p, const Grpc__CpuStats *c)
 static void v1_memory(V1(Metrics) * m, struct v1_parts *p, const Grpc__MemoryStats *s)
 {
 	p->memory = (V1(MemoryStat))IO__CONTAINERD__CGROUPS__V1__MEMORY_STAT__INIT;
-	fill_by_name(&p->memory.base, s);
+	fill_by_name(&p->memory.base, s, lookup);
 	p->memory.cache = first_of(p->memory.cache, s->cache);
 	p->mem = v1_entry(s->usage);
 	p->swap = v1_entry(s->swap_usage);
@@ -275,26 +296,43 @@ static void v2_cpu(V2(Metrics) * m, struct v2_parts *p, const Grpc__CpuStats *c)
 	}
 }
 
+/*
+ * Version 1 has one number for memory and swap, and so has our agent for either. It tells swap
+ * alone too, in the words of version 1; an agent that does not means swap alone by the number.
+ */
+static void v2_swap(V2(MemoryStat) * m, const Grpc__MemoryStats *s)
+{
+	const Grpc__MemoryData *both = s->swap_usage;
+	if (!both)
+		return;
+	m->swap_usage = both->usage;
+	m->swap_limit = both->limit;
+	m->swap_max_usage = both->max_usage;
+	if (!find(s, "swap"))
+		return;
+	uint64_t memory = s->usage ? s->usage->limit : 0;
+	m->swap_usage = lookup_total(s, "swap");
+	m->swap_max_usage = 0; /* not known */
+	if (both->limit < UNLIMITED)
+		m->swap_limit = both->limit > memory ? both->limit - memory : 0;
+}
+
 static void v2_memory(V2(Metrics) * m, struct v2_parts *p, const Grpc__MemoryStats *s)
 {
 	p->memory = (V2(MemoryStat))IO__CONTAINERD__CGROUPS__V2__MEMORY_STAT__INIT;
-	fill_by_name(&p->memory.base, s);
-	p->memory.anon = first_of(p->memory.anon, lookup(s, "rss"));
+	fill_by_name(&p->memory.base, s, lookup_total);
+	p->memory.anon = first_of(p->memory.anon, lookup_total(s, "rss"));
 	p->memory.file = first_of(p->memory.file, s->cache);
-	p->memory.anon_thp = first_of(p->memory.anon_thp, lookup(s, "rss_huge"));
-	p->memory.file_mapped = first_of(p->memory.file_mapped, lookup(s, "mapped_file"));
-	p->memory.file_dirty = first_of(p->memory.file_dirty, lookup(s, "dirty"));
-	p->memory.file_writeback = first_of(p->memory.file_writeback, lookup(s, "writeback"));
+	p->memory.anon_thp = first_of(p->memory.anon_thp, lookup_total(s, "rss_huge"));
+	p->memory.file_mapped = first_of(p->memory.file_mapped, lookup_total(s, "mapped_file"));
+	p->memory.file_dirty = first_of(p->memory.file_dirty, lookup_total(s, "dirty"));
+	p->memory.file_writeback = first_of(p->memory.file_writeback, lookup_total(s, "writeback"));
 	if (s->usage) {
 		p->memory.usage = s->usage->usage;
 		p->memory.usage_limit = s->usage->limit;
 		p->memory.max_usage = s->usage->max_usage;
 	}
-	if (s->swap_usage) {
-		p->memory.swap_usage = s->swap_usage->usage;
-		p->memory.swap_limit = s->swap_usage->limit;
-		p->memory.swap_max_usage = s->swap_usage->max_usage;
-	}
+	v2_swap(&p->memory, s);
 	m->memory = &p->memory;
 }
 

@@ -127,7 +127,8 @@ static void version_2_counts_microseconds(void **state)
 	assert_int_equal(m->memory->usage, 100);
 	assert_int_equal(m->memory->anon, 13); /* version 1's rss */
 	assert_int_equal(m->memory->file, 15);
-	assert_int_equal(m->memory->inactive_file, 14);
+	/* of the whole subtree, as all of version 2 */
+	assert_int_equal(m->memory->inactive_file, 12);
 	assert_int_equal(m->io->n_usage, 2); /* disks */
 	assert_int_equal(m->io->usage[0]->minor, 0);
 	assert_int_equal(m->io->usage[0]->rbytes, 1000);
@@ -139,6 +140,45 @@ static void version_2_counts_microseconds(void **state)
 	assert_string_equal(m->network[0]->name, "eth0");
 	assert_int_equal(m->network[0]->tx_dropped, 32);
 	io__containerd__cgroups__v2__metrics__free_unpacked(m, NULL);
+}
+
+static void expect_swap(size_t n_stats, uint64_t limit, uint64_t want, uint64_t want_limit)
+{
+	_cleanup_buf_ struct buf out = BUF_INIT;
+	Grpc__StatsContainerResponse response = GRPC__STATS_CONTAINER_RESPONSE__INIT;
+	Grpc__CgroupStats stats = GRPC__CGROUP_STATS__INIT;
+	Grpc__MemoryStats memory = GRPC__MEMORY_STATS__INIT;
+	Grpc__MemoryData used = GRPC__MEMORY_DATA__INIT, both = GRPC__MEMORY_DATA__INIT;
+
+	add(0, "swap", 20);
+	add(1, "total_swap", 25);
+	used.usage = 100;
+	used.limit = 1000;
+	both.usage = 125;
+	both.limit = limit;
+	memory.usage = &used;
+	memory.swap_usage = &both;
+	memory.stats = entry_list;
+	memory.n_stats = n_stats;
+	stats.memory_stats = &memory;
+	response.cgroup_stats = &stats;
+	assert_non_null(stats_pack(&response, true, &out));
+	Io__Containerd__Cgroups__V2__Metrics *m =
+		io__containerd__cgroups__v2__metrics__unpack(NULL, out.len, (uint8_t *)out.data);
+	assert_non_null(m);
+	assert_int_equal(m->memory->swap_usage, want);
+	assert_true(m->memory->swap_limit == want_limit);
+	io__containerd__cgroups__v2__metrics__free_unpacked(m, NULL);
+}
+
+static void version_2_has_swap_apart(void **state)
+{
+	const uint64_t none = 9223372036854771712u;
+
+	expect_swap(2, 1500, 25, 500);
+	expect_swap(2, 900, 25, 0);
+	expect_swap(2, none, 25, none);
+	expect_swap(0, 1500, 125, 1500); /* of an agent that means it alone */
 }
 
 static void an_empty_answer_is_an_empty_message(void **state)
@@ -154,6 +194,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(version_1_is_filled_by_name),
 		cmocka_unit_test(version_2_counts_microseconds),
+		cmocka_unit_test(version_2_has_swap_apart),
 		cmocka_unit_test(an_empty_answer_is_an_empty_message),
 	};
 	return RUN_TESTS();
