@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 /* Kubernetes names are at most 253 bytes, generated ids 64; the id becomes file names. */
 #define ID_MAX 200
@@ -153,4 +155,31 @@ int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *
 	return r < 0 ? r
 		     : write_map(proc_pid_fd, "gid_map", spec->gid_mappings, spec->n_gid_mappings,
 				 e);
+}
+
+static bool map_id(const struct oci_id_mapping *m, size_t n, uint32_t id, uint32_t *ret)
+{
+	for (size_t i = 0; i < n; i++)
+		if (id >= m[i].container_id && id - m[i].container_id < m[i].size) {
+			*ret = m[i].host_id + (id - m[i].container_id);
+			return true;
+		}
+	return false;
+}
+
+/* Best effort: not everything can be given away, and the shared null device must not be. */
+void engine_give_stdio(const struct oci_spec *spec, const struct oci_user *u,
+		       const struct engine_stdio *io)
+{
+	const int fds[] = {io->in, io->out, io->errout};
+	uint32_t uid;
+	if (io->terminal || !oci_spec_namespace(spec, OCI_NS_USER) ||
+	    !map_id(spec->uid_mappings, spec->n_uid_mappings, u->uid, &uid))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		struct stat st;
+		if (fds[i] >= 0 && fstat(fds[i], &st) == 0 &&
+		    !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+			(void)!fchown(fds[i], uid, (gid_t)-1);
+	}
 }

@@ -160,7 +160,10 @@ static int run_hooks(const struct engine_child *c, const struct oci_hook_list *h
 		oci_state_json(&c->job.spec, c->job.id, status, pid, c->job.bundle);
 	if (!state)
 		return err_errno(e, -ENOMEM, "state for %s hooks", what);
-	return oci_hooks_run(hooks, state, what, e);
+	mode_t mask = umask(0022); /* that of the set-up would let everybody write what they make */
+	int r = oci_hooks_run(hooks, state, what, e);
+	(void)umask(mask);
+	return r;
 }
 
 static int run_setup_hooks(struct engine_child *c, int *pid, struct err *e)
@@ -228,9 +231,28 @@ static int check_cwd(const char *cwd, struct err *e)
 	return 0;
 }
 
+/* Of variables that are there twice the last one counts, as in a shell; programs would take the
+ * first. */
+static void drop_repeated(struct oci_strv *env)
+{
+	size_t kept = 0;
+	for (size_t i = 0; i < env->n; i++) {
+		size_t name = strcspn(env->v[i], "=");
+		bool again = false;
+		for (size_t k = i + 1; k < env->n && !again; k++)
+			again = strncmp(env->v[k], env->v[i], name) == 0 && env->v[k][name] == '=';
+		if (!again)
+			env->v[kept++] = env->v[i];
+	}
+	env->n = kept;
+	if (env->v)
+		env->v[kept] = NULL;
+}
+
 static int set_home(struct oci_process *p, struct err *e)
 {
 	char home[PATH_MAX];
+	drop_repeated(&p->env);
 	if (engine_env(&p->env, "HOME"))
 		return 0;
 	char **v = calloc(p->env.n + 2, sizeof *v);

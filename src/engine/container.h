@@ -46,6 +46,10 @@ void engine_format_map(const struct oci_id_mapping *m, size_t n, struct buf *out
  * one must be the spec's, if that has any. */
 int engine_write_maps(int proc_pid_fd, const struct oci_spec *spec, struct err *e);
 
+/** In a user namespace of the spec's maps: gives stdio to the user, which the child could not. */
+void engine_give_stdio(const struct oci_spec *spec, const struct oci_user *u,
+		       const struct engine_stdio *io);
+
 /**
  * Where an exec runs: while it enters the container, as far as its cgroup allows that; and then.
  */

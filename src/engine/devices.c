@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -118,6 +119,12 @@ static int bind_node(int root_fd, const struct oci_device *d)
 	_cleanup_close_ int mount = mountfd_clone(outer, "", false);
 	if (mount < 0)
 		return mount;
+	/* Nothing that happens to the engine's own /dev is to show. */
+	int r = mountfd_set_attr(mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, false);
+	if (r == 0)
+		r = mountfd_set_propagation(mount, MS_PRIVATE, false);
+	if (r < 0)
+		return r;
 	_cleanup_close_ int target = inroot_mkfile(root_fd, d->path, 0666);
 	return target < 0 ? target : mountfd_attach(mount, target);
 }

@@ -282,6 +282,7 @@ static int launch_init(struct engine_container *c, const char *rootfs,
 	int cgroup_fd = open_cgroup(c->cgroup, e);
 	r = cgroup_fd < 0 && cgroup_fd != -EBADF ? cgroup_fd : 0;
 	describe(c, rootfs, &ns, &job);
+	engine_give_stdio(c->spec, &c->spec->process.user, io);
 	if (r == 0)
 		r = engine_launch_begin(c->engine->sock, &job, io, cgroup_fd, &ns, &c->init, e);
 	(void)close_fd(cgroup_fd);
@@ -506,6 +507,7 @@ static int try_exec(struct engine_container *c, const struct engine_job *job,
 		return cgroup_fd;
 	ns.joined[0].flag = c->ns_flags;
 	ns.joined[0].fd = c->init_pidfd; /* borrowed: not to be closed through ns */
+	engine_give_stdio(c->spec, &job->spec.process.user, io);
 	int r = engine_launch_begin(c->engine->sock, job, io, cgroup_fd, &ns, &l, e);
 	if (r < 0)
 		return r;

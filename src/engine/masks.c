@@ -24,7 +24,11 @@ static int mask_directory(int target, struct err *e)
 static int mask_file(int null_fd, int target, struct err *e)
 {
 	_cleanup_close_ int fd = mountfd_clone(null_fd, "", false);
-	int r = fd < 0 ? fd : mountfd_attach(fd, target);
+	int r = fd < 0 ? fd : mountfd_set_attr(fd, MOUNT_ATTR_RDONLY, 0, false);
+	if (r == 0) /* not a slave of the engine's /dev */
+		r = mountfd_set_propagation(fd, MS_PRIVATE, false);
+	if (r == 0)
+		r = mountfd_attach(fd, target);
 	return r < 0 ? err_errno(e, r, "attach /dev/null") : 0;
 }
 

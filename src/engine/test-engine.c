@@ -170,6 +170,13 @@ static void test_personality(void **state)
 		       "{'linux':{'personality':{'domain':'LINUX32'}}}", 0, "00000008\n");
 }
 
+static void test_repeated_variables(void **state)
+{
+	testbed_expect(*state, "env | grep -c ^A=; echo $A $AB",
+		       "{'process':{'env':['A=1','PATH=/none','AB=x','A=2','PATH=/bin']}}", 0,
+		       "1\n2 x\n");
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 
 int main(void)
@@ -177,6 +184,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_exit_codes),
 		CASE(test_environment),
+		CASE(test_repeated_variables),
 		CASE(test_program_lookup),
 		CASE(test_user),
 		CASE(test_capabilities),

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #define NS "{'type':'mount'},{'type':'pid'},{'type':'ipc'},{'type':'uts'}"
@@ -324,6 +325,28 @@ static void test_cgroup_namespace(void **state)
 	testbed_stop(&c);
 }
 
+/* Its pipes belong to its user, who can open /dev/stdout again. */
+static void test_stdio_is_the_users(void **state)
+{
+	struct testbed *t = *state;
+	testbed_expect(t, "stat -L -c %u /proc/self/fd/1; echo again > /proc/self/fd/1",
+		       NEW ",'process':{'user':{'uid':7,'gid':7}}}", 0, "7\nagain\n");
+}
+
+/* A root that others are to see mounts of is not where the engine's own mounts come to light. */
+static void test_a_shared_root(void **state)
+{
+	struct testbed *t = *state;
+	assert_int_equal(mount(t->dir, t->dir, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, t->dir, NULL, MS_SHARED, NULL), 0);
+	testbed_expect(t, "grep -c ' / / .*shared:' /proc/self/mountinfo; true",
+		       "{'linux':{'rootfsPropagation':'rshared','namespaces':[" NS
+		       ",{'type':'user'}]," MAPS "}}",
+		       0, "0\n");
+	assert_false(testbed_exists(t, "rootfs/proc/self"));
+	assert_int_equal(umount2(t->dir, MNT_DETACH), 0);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 #define CGROUP_CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup_cgroup, testbed_teardown)
 
@@ -341,6 +364,8 @@ int main(void)
 		CASE(test_time_with_users),
 		CASE(test_domain_name),
 		CGROUP_CASE(test_cgroup_namespace),
+		CASE(test_stdio_is_the_users),
+		CASE(test_a_shared_root),
 	};
 	return RUN_TESTS();
 }

@@ -99,6 +99,9 @@ static int send_tree(const struct engine_launch *l, const struct oci_spec *spec,
 {
 	struct engine_msg m = {.type = ENGINE_MSG_TREE, .pid = index};
 	int r = separate(tree, spec->rootfs_propagation);
+	/* What is mounted in the root is nobody's but the container's, whatever it is to become. */
+	if (r == 0 && index == INDEX_ROOT)
+		r = mountfd_set_propagation(tree, MS_PRIVATE, false);
 	if (r == 0)
 		r = scm_send(l->conn, &m, sizeof m, &tree, 1);
 	return r < 0 ? err_errno(e, r, "hand a mount to the container's process") : 0;
