@@ -6,7 +6,7 @@
  *[argument]...
  *
  * Its commands and options are those of runc and crun, as far as tests need them. It exits with the
- * container's status for `run` and `exec`, and else with 0 or 1.
+ * container's status for `run` and `exec`, else with 0, 1, or 255 for an exec that could not begin.
  */
 #include "protocol.h"
 
@@ -27,6 +27,7 @@
 #include <sys/un.h>
 
 #define EXIT_REFUSED 1
+#define EXIT_NO_EXEC 255
 
 struct options {
 	const char *root, *cgroup_manager;
@@ -646,5 +647,6 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "oci-engine: %s\n", err_text(&e, r));
 	json_decref(o.env);
 	json_decref(o.limits);
-	return r < 0 ? EXIT_REFUSED : r;
+	/* Not to be taken for the process' own status. */
+	return r >= 0 ? r : command->run == command_exec ? EXIT_NO_EXEC : EXIT_REFUSED;
 }
