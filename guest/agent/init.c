@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "sys/mountfd.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -20,6 +21,17 @@
 #define NOFILE_LIMIT 1048576
 
 /*
+ * Our own program, and that of the engine's processes, is on the mount that lies below from now on.
+ * Who comes by it as /proc/<pid>/exe, from a container, can neither write nor run it
+ * (CVE-2019-5736). What the agent itself starts is found on the mount above.
+ */
+static int seal(int hidden, struct err *e)
+{
+	int r = mountfd_set_attr(hidden, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC, 0, false);
+	return r < 0 ? err_errno(e, r, "seal the mount of the agent's program") : 0;
+}
+
+/*
  * The initramfs is the root mount of its namespace, which cannot be pivoted away from
  * (fs/namespace.c: pivot_root refuses a mount without a parent). A bind of it, moved on top of it,
  * can be; so containers get a true pivot_root, and nothing is copied.
@@ -32,6 +44,9 @@ static int leave_rootfs(struct err *e)
 		return err_errno(e, -errno, "look at the root file system");
 	if (fs.f_type != RAMFS_MAGIC && fs.f_type != TMPFS_MAGIC)
 		return 0;
+	_cleanup_close_ int hidden = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (hidden < 0)
+		return err_errno(e, -errno, "open /");
 	if (mkdir("/mnt", 0755) < 0 && errno != EEXIST)
 		return err_errno(e, -errno, "make /mnt");
 	if (mount("/", "/mnt", NULL, MS_BIND, NULL) < 0)
@@ -42,7 +57,7 @@ static int leave_rootfs(struct err *e)
 		return err_errno(e, -errno, "move /mnt to /");
 	if (chroot(".") < 0 || chdir("/") < 0)
 		return err_errno(e, -errno, "change the root to the moved mount");
-	return 0;
+	return seal(hidden, e);
 }
 
 static const struct {

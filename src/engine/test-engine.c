@@ -164,6 +164,15 @@ static void test_user_namespace(void **state)
 		       0, "0\n         0     100000      65536\ny\n/dev/zero\n");
 }
 
+/* A session keyring of its own; /proc/keys also shows what others of the same user have. */
+static void test_keyring(void **state)
+{
+	static const char show[] = "grep -o ' _ses[.]c:' /proc/keys";
+	testbed_expect(*state, show, NULL, 0, " _ses.c:\n");
+	testbed_expect(*state, show, "{'process':{'user':{'uid':1000,'gid':1000}}}", 0,
+		       " _ses.c:\n");
+}
+
 static void test_personality(void **state)
 {
 	testbed_expect(*state, "cat /proc/self/personality",
@@ -198,6 +207,7 @@ int main(void)
 		CASE(test_seccomp_that_forbids_to_report),
 		CASE(test_user_namespace),
 		CASE(test_personality),
+		CASE(test_keyring),
 	};
 	return RUN_TESTS();
 }

@@ -111,6 +111,22 @@ def a_domain_name(t):
 
 
 @test(vm=True)
+def the_agents_program_is_not_run_in_a_container(t):
+    """CVE-2019-5736: the interpreter of a script is looked up while the process is still ours."""
+    def change(spec):
+        path = os.path.join(rootfs(t), "bin/script")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("#!/proc/self/exe\n")
+        os.chmod(path, 0o755)
+        spec["process"]["args"] = ["/bin/script"]
+    r = shell(t, "", change)
+    check(r.code != 0 and "/bin/script" in r.err and "ermission denied" in r.err,
+          "code %d, stderr: %s" % (r.code, r.err))
+    r = shell(t, "", lambda spec: spec["process"].update(args=["/proc/self/exe"]))
+    check(r.code != 0 and "ermission denied" in r.err, "code %d, stderr: %s" % (r.code, r.err))
+
+
+@test(vm=True)
 def owners_that_the_guest_cannot_map_are_refused(t):
     # virtiofs maps no ids in a 6.1 guest; the shared file must not be shown with wrong owners
     volume = os.path.join(t.dir, "volume")
