@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "engine/engine.h"
+#include "guest/agent/cdh.h"
 #include "guest/agent/console.h"
 #include "guest/agent/device.h"
 #include "guest/agent/flow.h"
@@ -66,6 +67,7 @@ struct agent {
 	struct hotplug *hotplug;
 	struct storage_table *storages;
 	struct watches *watches;
+	struct cdh *cdh;
 	struct time_sync *time_sync; /* or NULL: there is no clock to follow */
 	struct copier *copier;	     /* copy.c */
 	struct rpc_server *server;

@@ -291,10 +291,17 @@ static void create_work(struct job *j)
 		j->r = device_request_apply(j->agent->devices, &devices, c->spec, &c->pci_map,
 					    &j->e);
 	if (j->r == 0)
+		j->r = cdh_prepare_image_store(j->agent->cdh, c->spec, &j->e);
+	if (j->r == 0)
 		j->r = storages_add(j->agent->storages, c->id, q->storages, q->n_storages,
 				    &c->storages, &j->e);
 	if (j->r == 0)
+		j->r = storages_set_process(j->agent->storages, q->storages, q->n_storages, c->spec,
+					    &j->e);
+	if (j->r == 0) {
+		cdh_unseal_secrets(j->agent->cdh, c->spec);
 		j->r = create_engine(j);
+	}
 	if (j->r < 0) {
 		create_undo(j);
 		return;

@@ -13,6 +13,7 @@
 #include "guest/agent/config-file.h"
 #include "guest/agent/init.h"
 #include "guest/agent/initdata.h"
+#include "guest/agent/pause.h"
 #include "guest/agent/pod-users.h"
 #include "rpc/listen.h"
 
@@ -229,6 +230,11 @@ static void on_signal(void *arg, int signum)
 	loop_stop(a->loop);
 }
 
+static const char *pause_bundle(const struct agent *a)
+{
+	return a->options.pause_bundle[0] ? a->options.pause_bundle : PAUSE_BUNDLE;
+}
+
 static int make_storages(struct agent *a, struct err *e)
 {
 	const struct devices_options devices = {.modules = a->modules};
@@ -241,10 +247,21 @@ static int make_storages(struct agent *a, struct err *e)
 	r = watches_new(a->loop, a->pool, &a->watches);
 	if (r < 0)
 		return err_errno(e, r, "prepare for watchable storages");
+	const struct cdh_options cdh = {
+		.socket = a->options.cdh_addr[0] ? a->options.cdh_addr : CDH_SOCKET,
+		.api_timeout_ms = a->options.cdh_api_timeout_s * 1000ULL,
+		.pull_timeout_ms = a->options.image_pull_timeout_s * 1000ULL,
+		.integrity = a->options.secure_storage_integrity,
+		.state_dir = a->options.state_dir};
+	r = cdh_new(a->loop, &cdh, &a->cdh);
+	if (r < 0)
+		return err_errno(e, r, "prepare for the Confidential Data Hub");
 	const struct storage_env env = {.modules = a->modules,
 					.devices = a->devices,
 					.state_dir = a->options.state_dir,
-					.watches = a->watches};
+					.watches = a->watches,
+					.cdh = a->cdh,
+					.pause_bundle = pause_bundle(a)};
 	r = storage_table_new(&env, &a->storages);
 	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
 }
@@ -358,6 +375,7 @@ static void agent_end(struct agent *a)
 	storages_release(a->storages, &a->held);
 	storage_table_free(a->storages);
 	watches_free(a->watches);
+	cdh_free(a->cdh);
 	devices_free(a->devices);
 	engine_free(a->engine);
 	policy_free(a->policy);

@@ -47,12 +47,13 @@ static const struct parameter parameters[] = {
 	{"agent.hotplug_timeout", KIND_SECONDS, AT(hotplug_timeout_s), "hotplug_timeout"},
 	{"agent.cdh_api_timeout", KIND_SECONDS, AT(cdh_api_timeout_s), "cdh_api_timeout"},
 	{"agent.image_pull_timeout", KIND_SECONDS, AT(image_pull_timeout_s), "image_pull_timeout"},
+	{"agent.secure_storage_integrity", KIND_BOOL, AT(secure_storage_integrity),
+	 "secure_storage_integrity"},
 	{"agent.cdi_timeout", KIND_SECONDS, AT(cdi_timeout_s), "cdi_timeout"},
 	{"agent.launch_process_timeout", KIND_SECONDS, AT(launch_process_timeout_s),
 	 "launch_process_timeout"},
 
 	/* these concern work that this agent does not do */
-	{"agent.secure_storage_integrity", KIND_IGNORED, 0, 0, "secure_storage_integrity"},
 	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0, "guest_components_rest_api"},
 	{"agent.https_proxy", KIND_IGNORED, 0, 0, "https_proxy"},
 	{"agent.no_proxy", KIND_IGNORED, 0, 0, "no_proxy"},
@@ -89,6 +90,7 @@ void agent_options_default(struct agent_options *o)
 	o->log_level = LOG_INFO;
 	o->hotplug_timeout_s = 3;
 	o->cdh_api_timeout_s = 50;
+	o->secure_storage_integrity = true;
 	o->image_pull_timeout_s = 1200;
 	o->cdi_timeout_s = 100;
 	o->launch_process_timeout_s = 6;

@@ -32,6 +32,7 @@ struct agent_options {
 	uint32_t image_pull_timeout_s;	   /* it has pulled an image */
 	uint32_t cdi_timeout_s;		   /* a CDI specification appears */
 	uint32_t launch_process_timeout_s; /* a guest component has started */
+	bool secure_storage_integrity;	   /* encrypted disks are checked for changes */
 	bool cgroup_no_v1;		   /* cgroup_no_v1=all */
 	bool unified_cgroups;		   /* systemd.unified_cgroup_hierarchy */
 	char state_dir[128];		   /* environment only, for tests */
@@ -45,6 +46,7 @@ struct agent_options {
 
 	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
 	char forward_addr[128];
+	char cdh_addr[108], pause_bundle[128];	  /* environment only, for tests; "": the usual */
 	char passfd_addr[128], console_addr[128]; /* environment only, for tests */
 };
 
@@ -62,7 +64,7 @@ void agent_options_set(struct agent_options *o, const char *key, const char *val
 		       agent_options_warn warn, void *ctx);
 
 /** KATA_AGENT_SERVER_ADDR, _FORWARD_ADDR, _PASSFD_ADDR, _CONSOLE_ADDR, _LOG_LEVEL, _STATE_DIR,
- * _CGROUP_ROOT, _POLICY_FILE. */
+ * _CGROUP_ROOT, _POLICY_FILE, _CDH_ADDR, _PAUSE_BUNDLE. */
 void agent_options_environment(struct agent_options *o, agent_options_warn warn, void *ctx);
 
 /**

@@ -89,8 +89,7 @@ int storage_make_block(const struct storage_env *env, const struct storage_reque
 			       "storage %s: create_filesystem is not for persistent memory",
 			       s->mount_point);
 	if (wishes.encrypt)
-		return err_status(e, STATUS_UNIMPLEMENTED,
-				  "storage %s: encrypted disks are not supported", s->mount_point);
+		return storage_make_encrypted(env, q, device.rdev, to, e);
 	if (wishes.create_filesystem)
 		r = make_filesystem(s, device.path, e);
 	if (r < 0)

@@ -81,6 +81,14 @@ int storage_make_layers(const struct storage_env *env, const struct storage_requ
 /* storage-watch.c */
 int storage_make_watchable(const struct storage_env *env, const struct storage_request *q,
 			   struct storage *to, struct err *e);
+/* storage-cdh.c */
+int storage_make_pulled(const struct storage_env *env, const struct storage_request *q,
+			struct storage *to, struct err *e);
+/** Mounts a disk encrypted with a key that nobody keeps, with a new file system, ext4. */
+int storage_make_encrypted(const struct storage_env *env, const struct storage_request *q,
+			   dev_t device, struct storage *to, struct err *e);
+/** Whether the JSON of a driver option image_guest_pull means the pod's own container. */
+int storage_pull_is_sandbox(const char *text, bool *ret, struct err *e);
 /** Applies new options to a mounted ephemeral storage. */
 int storage_reconfigure(const Grpc__Storage *s, struct err *e);
 

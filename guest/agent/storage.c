@@ -7,7 +7,9 @@
 #include "guest/agent/fs-group.h"
 #include "guest/agent/layer-mounts.h"
 #include "guest/agent/layer.h"
+#include "guest/agent/pause.h"
 #include "guest/agent/storage-driver.h"
+#include "oci/annotations.h"
 #include "sys/mountfd.h"
 
 #include <fcntl.h>
@@ -40,11 +42,12 @@ static const struct storage_driver drivers[] = {
 	{"overlayfs", storage_make_overlay},
 	{LAYERS, storage_make_layers},
 	{"watchable-bind", storage_make_watchable, .owns_files = true},
+	{"image_guest_pull", storage_make_pulled, .owns_files = true},
 };
 
-const char *const storage_drivers[] = {"bind",	"blk",	     LAYERS,	       "ephemeral",
-				       "local", "mmioblk",   "nvdimm",	       "overlayfs",
-				       "scsi",	"virtio-fs", "watchable-bind", NULL};
+const char *const storage_drivers[] = {
+	"bind",	  "blk",       LAYERS, "ephemeral", "image_guest_pull", "local", "mmioblk",
+	"nvdimm", "overlayfs", "scsi", "virtio-fs", "watchable-bind",	NULL};
 
 bool storage_mount_point_valid(const char *path)
 {
@@ -333,6 +336,16 @@ void storages_keep(struct storage_table *t, const struct storage_set *set)
 	for (size_t i = 0; i < set->n; i++)
 		set->v[i]->kept = true;
 	pthread_mutex_unlock(&t->lock);
+}
+
+int storages_set_process(struct storage_table *t, Grpc__Storage *const *v, size_t n,
+			 struct oci_spec *s, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(v[i]->driver, "image_guest_pull") == 0 &&
+		    oci_container_type(s) == OCI_CONTAINER_SANDBOX)
+			return pause_set_process(t->env.pause_bundle, s, e);
+	return 0;
 }
 
 void storages_release(struct storage_table *t, struct storage_set *set)

@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "guest/agent/modules.h"
+#include "oci/spec.h"
 #include "proto/agent.pb-c.h"
 
 /* A container of Kubernetes has a handful; this bounds what one request can make us mount. */
@@ -34,6 +35,8 @@ struct storage_env {
 	const char *state_dir;	     /* the agent's: a directory for each container is in it */
 	struct layer_mounts *layers; /* the table's own: storage_table_new() makes it */
 	struct watches *watches;     /* for watchable storages */
+	struct cdh *cdh;	     /* pulls images, encrypts disks */
+	const char *pause_bundle;    /* the pause image of the guest (pause.h) */
 };
 
 int storage_table_new(const struct storage_env *env, struct storage_table **ret);
@@ -48,6 +51,12 @@ int storages_add(struct storage_table *t, const char *container, Grpc__Storage *
 		 struct storage_set *ret, struct err *e);
 /** Their owner is there for good: from now on those that are shared outlive it. */
 void storages_keep(struct storage_table *t, const struct storage_set *set);
+/**
+ * A pod's own container that has the guest's pause image runs what that image says. Nothing for
+ * others.
+ */
+int storages_set_process(struct storage_table *t, Grpc__Storage *const *v, size_t n,
+			 struct oci_spec *s, struct err *e);
 /** Gives them back in reverse order. What cannot be taken down is logged. Empties the set. */
 void storages_release(struct storage_table *t, struct storage_set *set);
 
