@@ -187,13 +187,15 @@ static int read_verity(struct lower *w, struct err *e)
 		return err_errno(e, -errno, "open %s", w->device);
 	if (st.st_rdev != w->dev)
 		return err_set(e, -ENODEV, "%s is another device by now", w->device);
-	if (w->layer->hash_offset > bytes || bytes - w->layer->hash_offset < sizeof superblock)
+	/* the tree of a single block is empty, and begins at the end */
+	size_t want = w->layer->no_superblock ? 0 : sizeof superblock;
+	if (w->layer->hash_offset > bytes || bytes - w->layer->hash_offset < want)
 		return err_set(e, -EINVAL,
 			       "option X-kata.dmverity.hashoffset=%llu: %s has %llu bytes",
 			       (unsigned long long)w->layer->hash_offset, w->device,
 			       (unsigned long long)bytes);
-	ssize_t n = pread(fd, superblock, sizeof superblock, (off_t)w->layer->hash_offset);
-	if (n != (ssize_t)sizeof superblock)
+	ssize_t n = pread(fd, superblock, want, (off_t)w->layer->hash_offset);
+	if (n != (ssize_t)want)
 		return err_errno(e, n < 0 ? -errno : -EIO, "read the verity superblock of %s",
 				 w->device);
 	return layer_verity(w->layer, superblock, bytes, &w->verity, e);

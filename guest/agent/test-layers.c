@@ -12,43 +12,25 @@
 #include "base/testing.h"
 #include "guest/agent/device.h"
 #include "guest/agent/storage.h"
-#include "io/child.h"
-#include "sys/gpt.h"
+#include "guest/agent/test-disk.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <sched.h>
-#include <sha256.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define BLOCK 4096
-#define SECTOR 512
+#define BLOCK DISK_BLOCK
 #define MIB (1 << 20)
-#define MAX_LAYERS 64
+#define MAX_LAYERS DISK_IMAGES_MAX
 #define TOP "/run/test-layers"
 #define STATE TOP "/state"
 #define ROOT TOP "/root"
 
 /* ---- Images ------------------------------------------------------------------------------- */
-
-static void command(const char *const *argv)
-{
-	struct child_spec spec = CHILD_SPEC_INIT;
-	struct child c = CHILD_INIT;
-	struct err e = ERR_INIT;
-	int status = -1;
-
-	spec.argv = argv;
-	if (child_spawn(&spec, &c, &e) < 0)
-		fail_msg("%s", e.text);
-	if (child_wait(&c, time_deadline(120000), &status) < 0 || status != 0)
-		fail_msg("%s ended with %d", argv[0], status);
-	child_destroy(&c);
-}
 
 static void put_file(const char *path, const void *data, size_t len)
 {
@@ -57,66 +39,12 @@ static void put_file(const char *path, const void *data, size_t len)
 		fail_msg("write %s: %s", path, strerror(-r));
 }
 
-struct image {
-	struct buf data;    /* the file system, then its hash tree */
-	size_t hash_offset; /* where the superblock or the tree begins */
-	char root[65];
-	bool superblock;
-};
-
-/* The tree of one level that 128 blocks or fewer have: its root is the hash of one block. */
-static void add_tree(struct image *im)
-{
-	uint8_t block[BLOCK] = {0}, root[32];
-	SHA256_CTX c;
-
-	size_t blocks = im->data.len / BLOCK;
-	assert_true(blocks > 1 && blocks <= 128);
-	for (size_t i = 0; i < blocks; i++) {
-		SHA256_Init(&c);
-		SHA256_Update(&c, (const uint8_t *)im->data.data + i * BLOCK, BLOCK);
-		SHA256_Final(block + i * 32, &c);
-	}
-	SHA256_Init(&c);
-	SHA256_Update(&c, block, BLOCK);
-	SHA256_Final(root, &c);
-	for (int i = 0; i < 32; i++)
-		(void)snprintf(im->root + 2 * i, 3, "%02x", root[i]);
-	im->hash_offset = im->data.len;
-	buf_append(&im->data, block, BLOCK);
-}
-
-/* By veritysetup, with its superblock and a salt. */
-static void add_tree_with_superblock(struct image *im)
-{
-	char path[] = TOP "/image.verity", offset[48],
-	     hash_file[] = "--root-hash-file=" TOP "/root-hash";
-	_cleanup_buf_ struct buf root = BUF_INIT;
-
-	im->hash_offset = im->data.len;
-	(void)snprintf(offset, sizeof offset, "--hash-offset=%zu", im->hash_offset);
-	char blocks[48];
-	(void)snprintf(blocks, sizeof blocks, "--data-blocks=%zu", im->hash_offset / BLOCK);
-	put_file(path, im->data.data, im->data.len);
-	const char *argv[] = {
-		"/usr/sbin/veritysetup", "format", path, path, offset, blocks, hash_file, NULL};
-	command(argv);
-	buf_clear(&im->data);
-	assert_int_equal(file_read(AT_FDCWD, path, 16 * MIB, &im->data), 0);
-	assert_int_equal(file_read(AT_FDCWD, TOP "/root-hash", 100, &root), 0);
-	assert_true(root.len >= 64);
-	memcpy(im->root, root.data, 64);
-	im->superblock = true;
-	unlink(path);
-}
-
 /* Layer N has the files "layer-N" and "common", which say N, and "big", many blocks of N. */
 static void make_image(unsigned n, bool superblock, struct image *im)
 {
 	char path[128], text[16];
 	static char big[16 * BLOCK];
 
-	memset(im, 0, sizeof *im);
 	assert_int_equal(mkdir(TOP "/tree", 0755), 0);
 	int len = snprintf(text, sizeof text, "%u\n", n);
 	(void)snprintf(path, sizeof path, TOP "/tree/layer-%u", n);
@@ -124,17 +52,8 @@ static void make_image(unsigned n, bool superblock, struct image *im)
 	put_file(TOP "/tree/common", text, (size_t)len);
 	memset(big, 'a' + (int)(n % 26), sizeof big);
 	put_file(TOP "/tree/big", big, sizeof big);
-	const char *argv[] = {"/usr/bin/mkfs.erofs", "--quiet",	  "-T0",
-			      TOP "/image",	     TOP "/tree", NULL};
-	command(argv);
-	assert_int_equal(file_read(AT_FDCWD, TOP "/image", 16 * MIB, &im->data), 0);
-	assert_int_equal(im->data.len % BLOCK, 0);
+	image_make(im, TOP "/tree", superblock, TOP);
 	assert_int_equal(remove_tree(TOP "/tree"), 0);
-	unlink(TOP "/image");
-	if (superblock)
-		add_tree_with_superblock(im);
-	else
-		add_tree(im);
 }
 
 /* ---- Disks -------------------------------------------------------------------------------- */
@@ -143,55 +62,9 @@ struct disk {
 	char file[64], device[32];
 	unsigned n;
 	struct image *images;
-	uint64_t at[MAX_LAYERS]; /* where each partition begins, in bytes */
-	unsigned without;	 /* a partition that the table does not have; 0: none */
-	int keep;		 /* holds the loop device */
+	unsigned without; /* a partition that the table does not have; 0: none */
+	int keep;	  /* holds the loop device */
 };
-
-static void put_le(uint8_t *p, uint64_t n, int bytes)
-{
-	for (int i = 0; i < bytes; i++)
-		p[i] = (uint8_t)(n >> (8 * i));
-}
-
-/* As a runtime makes it: only the primary table, and partitions at multiples of 1 MiB. */
-static void write_table(int fd, const struct disk *d, uint64_t sectors)
-{
-	static uint8_t mbr[SECTOR], h[SECTOR], table[128 * 128];
-
-	memset(mbr, 0, sizeof mbr);
-	memset(h, 0, sizeof h);
-	memset(table, 0, sizeof table);
-	mbr[447 + 3] = 0xee;
-	put_le(mbr + 446 + 8, 1, 4);
-	put_le(mbr + 446 + 12, sectors - 1, 4);
-	mbr[510] = 0x55;
-	mbr[511] = 0xaa;
-	static const uint8_t linux_fs[16] = {0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47,
-					     0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d, 0xe4};
-	for (unsigned i = 0; i < d->n; i++) {
-		uint8_t *p = table + (size_t)i * 128;
-		if (i + 1 == d->without)
-			continue;
-		memcpy(p, linux_fs, 16);
-		memset(p + 16, (int)i + 1, 16);
-		put_le(p + 32, d->at[i] / SECTOR, 8);
-		put_le(p + 40, (d->at[i] + d->images[i].data.len) / SECTOR - 1, 8);
-	}
-	memcpy(h, "EFI PART\0\0\1\0\x5c\0\0\0", 16);
-	put_le(h + 24, 1, 8);
-	put_le(h + 32, sectors, 8);
-	put_le(h + 40, 34, 8);
-	put_le(h + 48, sectors - 1, 8);
-	put_le(h + 72, 2, 8);
-	put_le(h + 80, 128, 4);
-	put_le(h + 84, 128, 4);
-	put_le(h + 88, gpt_crc32(table, sizeof table), 4);
-	put_le(h + 16, gpt_crc32(h, 92), 4);
-	assert_int_equal(pwrite(fd, mbr, sizeof mbr, 0), sizeof mbr);
-	assert_int_equal(pwrite(fd, h, sizeof h, SECTOR), sizeof h);
-	assert_int_equal(pwrite(fd, table, sizeof table, 2L * SECTOR), sizeof table);
-}
 
 static void attach(struct disk *d, uint32_t flags)
 {
@@ -232,20 +105,9 @@ static void make_images(struct disk *d, unsigned n, bool superblock)
 static void plug_in(struct disk *d, uint32_t flags)
 {
 	static unsigned number;
-	uint64_t at = MIB;
 
 	(void)snprintf(d->file, sizeof d->file, TOP "/disk-%u", number++);
-	int fd = open(d->file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	assert_true(fd >= 0);
-	for (unsigned i = 0; i < d->n; i++) {
-		const struct buf *b = &d->images[i].data;
-		d->at[i] = at;
-		assert_int_equal(pwrite(fd, b->data, b->len, (off_t)at), b->len);
-		at += (b->len + MIB - 1) / MIB * MIB;
-	}
-	assert_int_equal(ftruncate(fd, (off_t)at), 0);
-	write_table(fd, d, at / SECTOR);
-	close(fd);
+	disk_write(d->file, d->images, d->n, d->without);
 	attach(d, LO_FLAGS_READ_ONLY | flags);
 }
 
@@ -260,7 +122,7 @@ static void pull_out(struct disk *d)
 	close(d->keep);
 	unlink(d->file);
 	for (unsigned i = 0; i < d->n; i++)
-		buf_free(&d->images[i].data);
+		image_free(&d->images[i]);
 	free(d->images);
 }
 
@@ -542,7 +404,7 @@ static void an_upper_disk_keeps_what_is_written(void **state)
 	assert_int_equal(ftruncate(fd, 8 * MIB), 0);
 	close(fd);
 	const char *argv[] = {"/sbin/mkfs.ext4", "-q", "-F", upper.file, NULL};
-	command(argv);
+	test_command(argv);
 	attach(&upper, 0);
 
 	struct request *q = calloc(1, sizeof *q);
