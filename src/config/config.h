@@ -41,7 +41,8 @@ struct hypervisor_config {
 	bool enable_mem_prealloc;
 	bool reclaim_guest_freed_memory;
 	char *seccomp_sandbox;
-	char *shared_fs; /* "virtio-fs", "none" */
+	char *guest_hook_path; /* a directory of the guest's image */
+	char *shared_fs;       /* "virtio-fs", "none" */
 	char *virtio_fs_daemon;
 	struct config_strv virtio_fs_extra_args;
 	char *virtio_fs_cache;	       /* "never", "auto", "always" */

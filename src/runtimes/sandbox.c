@@ -430,6 +430,7 @@ static int create_sandbox(struct sandbox *s, const struct oci_spec *spec, struct
 
 	req.hostname = spec->hostname ? spec->hostname : "";
 	req.sandbox_id = s->id;
+	req.guest_hook_path = s->config->hypervisor.guest_hook_path;
 	req.storages = storages;
 	req.n_storages = ARRAY_SIZE(storages);
 	dns_load(spec, &dns);

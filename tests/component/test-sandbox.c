@@ -97,6 +97,7 @@ static void write_config(struct fixture *f, const char *script)
 		       "virtio_fs_daemon = \"/usr/lib/qemu/virtiofsd\"\n"
 		       "fake_script = \"%s\"\n"
 		       "fake_agent_socket = \"%s/agent.sock\"\n"
+		       "guest_hook_path = \"/usr/share/hooks\"\n"
 		       "[agent.kata]\n"
 		       "[runtime]\n"
 		       "name = \"virt_container\"\n"
@@ -581,7 +582,8 @@ static void the_pods_config_reaches_the_guest(void **state)
 	assert_true(start(f) > 1);
 	fake_agent_sandbox(f->agent, text, sizeof text);
 	assert_string_equal(text, "pod-1|search a.example b.example|nameserver 10.0.0.10|"
-				  "nameserver fd00::a|options ndots:5 edns0");
+				  "nameserver fd00::a|options ndots:5 edns0|"
+				  "hooks /usr/share/hooks");
 	/* its containers see the same, as files of the host's that are shared */
 	run(f, "c1", "\"run\"");
 	fake_agent_mounts(f->agent, text, sizeof text);
@@ -638,7 +640,7 @@ static void a_spec_in_the_bundle_counts(void **state)
 	assert_int_equal(create_with(f, NULL), 0);
 	assert_true(start(f) > 1);
 	fake_agent_sandbox(f->agent, text, sizeof text);
-	assert_string_equal(text, "from-spec");
+	assert_string_equal(text, "from-spec|hooks /usr/share/hooks");
 }
 
 static void a_network_namespace_must_be_one(void **state)

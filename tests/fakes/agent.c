@@ -320,6 +320,10 @@ static void on_sandbox(void *ctx, struct rpc_call *call)
 		size_t n = strlen(f->sandbox);
 		(void)snprintf(f->sandbox + n, sizeof f->sandbox - n, "|%s", req->dns[i]);
 	}
+	size_t n = strlen(f->sandbox);
+	if (req->guest_hook_path[0])
+		(void)snprintf(f->sandbox + n, sizeof f->sandbox - n, "|hooks %s",
+			       req->guest_hook_path);
 	pthread_mutex_unlock(&f->lock);
 	reply_empty(call);
 }

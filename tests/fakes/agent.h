@@ -31,7 +31,8 @@ int fake_agent_new(struct loop *loop, const char *socket_path, bool early_wait,
 void fake_agent_free(struct fake_agent *f);
 /** How often a method was called. Any thread. */
 unsigned fake_agent_calls(struct fake_agent *f, const char *method);
-/** The last CreateSandbox: "<host name>|<line of DNS>|<line of DNS>...". Any thread. */
+/** The last CreateSandbox: "<host name>|<line of DNS>|<line of DNS>...|hooks <path>". Any
+ * thread. */
 void fake_agent_sandbox(struct fake_agent *f, char *dst, size_t size);
 /** The destinations of the last CreateContainer's mounts, a blank after each. Any thread. */
 void fake_agent_mounts(struct fake_agent *f, char *dst, size_t size);
