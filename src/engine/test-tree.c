@@ -43,6 +43,27 @@ static void test_devices(void **state)
 		0, "block special file fe:3 640 3:4\ncharacter special file a:c8 666 0:0\np\n");
 }
 
+static void test_devices_of_the_spec_count(void **state)
+{
+	struct testbed *t = *state;
+	/* a default device with other rights; one that is there twice */
+	testbed_expect(t, "stat -c '%t:%T %a %u:%g' /dev/null /dev/x; stat -c %a /dev/zero",
+		       "{'linux':{'devices':[{'path':'/dev/null','type':'c','major':1,'minor':3,"
+		       "'fileMode':384,'uid':5,'gid':6},"
+		       "{'path':'/dev/x','type':'u','major':1,'minor':5,'fileMode':420},"
+		       "{'path':'/dev/x','type':'c','major':1,'minor':5,'fileMode':438,'gid':7}]}}",
+		       0, "1:3 600 5:6\n1:5 666 0:7\n666\n");
+	testbed_refuses(t, "true",
+			"{'linux':{'devices':[{'path':'/dev/x','type':'c','major':1,'minor':5},"
+			"{'path':'/dev/x','type':'c','major':1,'minor':3}]}}",
+			-EEXIST, "device /dev/x");
+	/* these are the engine's, whatever a spec copies from its host */
+	testbed_expect(t, "readlink /dev/ptmx; test -e /dev/console || echo none",
+		       "{'linux':{'devices':[{'path':'/dev/ptmx','type':'c','major':5,'minor':2},"
+		       "{'path':'/dev/console','type':'c','major':5,'minor':1}]}}",
+		       0, "pts/ptmx\nnone\n");
+}
+
 static void test_masks(void **state)
 {
 	struct testbed *t = *state;
@@ -247,6 +268,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_devices),
+		CASE(test_devices_of_the_spec_count),
 		CASE(test_masks),
 		CASE(test_readonly_paths),
 		CASE(test_readonly_root),

@@ -104,6 +104,8 @@ static int send_tree(const struct engine_launch *l, const struct oci_spec *spec,
 		r = mountfd_set_propagation(tree, MS_PRIVATE, false);
 	if (r == 0)
 		r = scm_send(l->conn, &m, sizeof m, &tree, 1);
+	if (r == -EPIPE || r == -ECONNRESET)
+		return 0; /* it has ended; the GO that follows finds out why */
 	return r < 0 ? err_errno(e, r, "hand a mount to the container's process") : 0;
 }
 
