@@ -135,6 +135,39 @@ static void test_volumes_with_its_owners(void **state)
 	assert_int_equal(st.st_uid, 0);
 }
 
+/* Not even where the volume is shared, and the spec wants it so. */
+static void test_no_mount_gets_out(void **state)
+{
+	struct testbed *t = *state;
+	struct running c;
+	char path[128], inner[128], patch[2048];
+	assert_int_equal(path_format(path, sizeof path, "%s/outside", t->dir), 0);
+	assert_int_equal(path_format(inner, sizeof inner, "%s/sub2", path), 0);
+	assert_int_equal(mkdir(inner, 0755), 0);
+	assert_int_equal(mount(path, path, NULL, MS_BIND, NULL), 0);
+	assert_int_equal(mount(NULL, path, NULL, MS_SHARED, NULL), 0);
+	assert_int_equal(path_format(patch, sizeof patch,
+				     "{'linux':{'rootfsPropagation':'rshared','namespaces':[" NS
+				     ",{'type':'user'}]," MAPS "},'mounts+':[{'destination':'/tmp',"
+				     "'type':'bind','source':'%s','options':['rbind','rshared']}],"
+				     "'process':{'capabilities':{'bounding':['CAP_SYS_ADMIN'],"
+				     "'effective':['CAP_SYS_ADMIN'],"
+				     "'permitted':['CAP_SYS_ADMIN']}}}",
+				     path),
+			 0);
+	testbed_start(t, "pod", "mount -t tmpfs t /tmp/sub && touch /tmp/sub/in; echo; sleep 100",
+		      patch, &c);
+	assert_string_equal(testbed_exec(&c, "ls /tmp/sub", NULL)->out, "in\n");
+	assert_false(testbed_exists(t, "outside/sub/in"));
+	/* but what is mounted outside comes in */
+	assert_int_equal(mount("tmpfs", inner, "tmpfs", 0, NULL), 0);
+	testbed_file(t, "outside/sub2/out", "", 0644);
+	assert_string_equal(testbed_exec(&c, "ls /tmp/sub2", NULL)->out, "out\n");
+	testbed_stop(&c);
+	assert_int_equal(umount(inner), 0);
+	assert_int_equal(umount(path), 0);
+}
+
 static const char where[] = "id -u; sed 's/  */ /g' /proc/self/uid_map | head -n 1; "
 			    "readlink /proc/self/ns/user";
 
@@ -358,6 +391,7 @@ int main(void)
 		CASE(test_terminal),
 		CASE(test_closed_ways),
 		CASE(test_volumes_with_its_owners),
+		CASE(test_no_mount_gets_out),
 		CASE(test_execs_and_joins),
 		CASE(test_own_is_refused),
 		CASE(test_time),

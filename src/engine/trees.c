@@ -85,10 +85,15 @@ static int map_ids(const struct engine_launch *l, const struct oci_mount *m,
 	return r < 0 ? err_errno(e, r, "mount %s: map ids", m->destination) : 0;
 }
 
-/* As if the child had copied it: see the propagation that engine_rootfs_open() sets. */
-static int separate(int tree, const char *propagation)
+/*
+ * As if the child had copied it: see the propagation that engine_rootfs_open() sets. Out of a user
+ * namespace nothing may go, as the kernel has it for namespaces that are copied (CL_SHARED_TO_SLAVE
+ * of fs/namespace.c).
+ */
+static int separate(int tree, const struct oci_spec *spec)
 {
-	if (propagation && strstr(propagation, "shared"))
+	const char *propagation = spec->rootfs_propagation;
+	if (propagation && strstr(propagation, "shared") && !oci_spec_namespace(spec, OCI_NS_USER))
 		return 0;
 	bool alone = propagation && strstr(propagation, "private");
 	return mountfd_set_propagation(tree, alone ? MS_PRIVATE : MS_SLAVE, true);
@@ -98,7 +103,7 @@ static int send_tree(const struct engine_launch *l, const struct oci_spec *spec,
 		     int index, struct err *e)
 {
 	struct engine_msg m = {.type = ENGINE_MSG_TREE, .pid = index};
-	int r = separate(tree, spec->rootfs_propagation);
+	int r = separate(tree, spec);
 	/* What is mounted in the root is nobody's but the container's, whatever it is to become. */
 	if (r == 0 && index == INDEX_ROOT)
 		r = mountfd_set_propagation(tree, MS_PRIVATE, false);
