@@ -154,6 +154,22 @@ static int mount_unified(struct err *e)
 	return 0;
 }
 
+static int mount_controller(const char *path, const char *controller, const char *more)
+{
+	char options[64];
+
+	int r = path_format(options, sizeof options, "%s%s", controller, more);
+	if (r < 0)
+		return r;
+	return mount("cgroup", path, "cgroup", CGROUP_FLAGS | MS_RELATIME, options);
+}
+
+/* So that containers get processors that are plugged in later: since Linux 4.15. */
+static const char *follows(const char *controller)
+{
+	return strcmp(controller, "cpuset") == 0 ? ",cpuset_v2_mode" : "";
+}
+
 static bool mount_hierarchy(const char *controller)
 {
 	char path[64];
@@ -161,7 +177,8 @@ static bool mount_hierarchy(const char *controller)
 	if (path_format(path, sizeof path, CGROUP_ROOT "/%s", controller) < 0)
 		return false;
 	if (mkdir(path, 0755) == 0 &&
-	    mount("cgroup", path, "cgroup", CGROUP_FLAGS | MS_RELATIME, controller) == 0)
+	    (mount_controller(path, controller, follows(controller)) == 0 ||
+	     mount_controller(path, controller, "") == 0))
 		return true;
 	log_debug("cgroup controller %s: %s", controller, strerror(errno));
 	(void)rmdir(path);

@@ -35,24 +35,35 @@ static int first_dir(const struct cgroup *g, char *ret, size_t size)
 	return -ENOENT;
 }
 
-/* A cpuset is empty when it is made, and takes no process so. */
+static bool has_text(const char *dir, const char *file)
+{
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	return cgroup_dir_read(dir, file, &b) == 0 && b.len && b.data[0] != '\n';
+}
+
 static int inherit(const char *dir, const char *file)
 {
 	char up[PATH_MAX];
-	_cleanup_buf_ struct buf own = BUF_INIT, theirs = BUF_INIT;
-	int r = cgroup_dir_read(dir, file, &own);
-	if (r == -ENOENT || (r == 0 && own.len && own.data[0] != '\n'))
-		return 0; /* another controller's directory; or it has some */
-	if (r == 0)
-		r = path_format(up, sizeof up, "%s/..", dir);
+	_cleanup_buf_ struct buf theirs = BUF_INIT;
+	if (has_text(dir, file))
+		return 0;
+	int r = path_format(up, sizeof up, "%s/..", dir);
 	if (r == 0)
 		r = cgroup_dir_read(up, file, &theirs);
 	return r < 0 || !theirs.len ? r : cgroup_dir_write(dir, file, theirs.data);
 }
 
+/* A cpuset is empty when it is made, and takes no process so; unless the hierarchy is mounted with
+ * cpuset_v2_mode: then it has what its parent has, also what that gets later. */
 static int made(const char *dir)
 {
-	int r = inherit(dir, "cpuset.cpus");
+	char path[PATH_MAX];
+	int r = path_format(path, sizeof path, "%s/cpuset.cpus", dir);
+	if (r < 0 || access(path, F_OK) < 0) /* another controller's directory */
+		return r;
+	if (has_text(dir, "cpuset.effective_cpus") && has_text(dir, "cpuset.effective_mems"))
+		return 0;
+	r = inherit(dir, "cpuset.cpus");
 	return r < 0 ? r : inherit(dir, "cpuset.mems");
 }
 
@@ -92,6 +103,7 @@ static int make(const struct cgroup *g, struct err *e)
 	for (size_t i = 0; r == 0 && cgroup1_hierarchies[i]; i++)
 		if (find_top(g, cgroup1_hierarchies[i], dir, sizeof dir))
 			r = cgroup_tree_make(dir, g->relative, NULL, made, e);
+	/* -EINVAL: a path that may lead anywhere */
 	if (r < 0 && r != -EINVAL)
 		(void)remove_group(g, 0);
 	return r;

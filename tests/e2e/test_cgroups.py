@@ -26,13 +26,17 @@ def metrics(t, cid):
 
 @test(vm=True, timeout=180)
 def a_guest_with_version_1_limits_its_containers(t):
-    script = ("cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/cgroup.procs; "
+    script = ("cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/cgroup.procs "
+              "/sys/fs/cgroup/cpuset/cpuset.effective_cpus; "
+              "grep -c cpuset_v2_mode /proc/mounts; "
               "mknod /dev/disk b 254 0 && head -c 1 /dev/disk")
     r = t.run("sh", "-c", script, config=version_1(t),
               options=["--memory-limit", str(96 * MEBIBYTE), "--mount", MOUNT])
-    lines = r.out.splitlines()
-    equal(lines[0], str(96 * MEBIBYTE), "the limit")
-    equal(lines[1], "1", "the first process in its own group")
+    limit, *pids, cpus, follows = r.out.splitlines()
+    equal(limit, str(96 * MEBIBYTE), "the limit")
+    equal(pids[0], "1", "the first process in its own group")
+    check(cpus[0] == "0", "it has no processor: " + r.out)
+    equal(follows, "1", "mounts of cpuset that follow what the machine gets")
     check("not permitted" in r.err, "a disk of the guest's was opened: " + r.err)
 
 
