@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #define DISK_BLOCK 4096
-#define DISK_IMAGES_MAX 64
+#define DISK_IMAGES_MAX 128
 
 /** An EROFS with its hash tree behind it. */
 struct image {

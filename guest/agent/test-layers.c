@@ -331,6 +331,12 @@ static void sixty_four_layers(void **state)
 	become_one(64);
 }
 
+/* As many as a table of partitions has; their names must fit one page of options. */
+static void a_full_table_of_layers(void **state)
+{
+	become_one(128);
+}
+
 static void superblocks_are_believed_and_compared(void **state)
 {
 	struct disk d;
@@ -721,6 +727,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(one_layer),
 		cmocka_unit_test(three_layers),
 		cmocka_unit_test(sixty_four_layers),
+		cmocka_unit_test(a_full_table_of_layers),
 		cmocka_unit_test(superblocks_are_believed_and_compared),
 		cmocka_unit_test(disks_as_they_are),
 		cmocka_unit_test(an_upper_disk_keeps_what_is_written),
