@@ -125,6 +125,9 @@ static void what_cannot_be_done_is_said(void **state)
 	assert_int_equal(parse(&o, &c, "agent.cdh_api_timeout=70 agent.hotplug_timeout=0"), 0);
 	assert_int_equal(o.cdh_api_timeout_s, 70);
 	assert_int_equal(o.hotplug_timeout_s, 3);
+	assert_true(o.secure_storage_integrity);
+	assert_int_equal(parse(&o, &c, "agent.secure_storage_integrity=false"), 0);
+	assert_false(o.secure_storage_integrity);
 }
 
 static void the_environment_wins(void **state)
