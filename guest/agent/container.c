@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "guest/agent/cdi.h"
 #include "guest/agent/device-request.h"
 #include "guest/agent/pod-users.h"
 #include "guest/agent/stats.h"
@@ -267,6 +268,18 @@ static void warn_of_unknown(const char *id, const struct oci_capabilities *caps)
 			 caps->unknown.v[i]);
 }
 
+static int create_apply_cdi(struct job *j)
+{
+	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+	struct cdi_request cdi;
+
+	int r = cdi_request_read(q->oci, &cdi, &j->e);
+	if (r == 0)
+		r = cdi_apply(cdi_dirs, &cdi, j->container->spec, &j->e);
+	cdi_request_free(&cdi);
+	return r;
+}
+
 static void create_work(struct job *j)
 {
 	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
@@ -290,6 +303,8 @@ static void create_work(struct job *j)
 	if (j->r == 0)
 		j->r = device_request_apply(j->agent->devices, &devices, c->spec, &c->pci_map,
 					    &j->e);
+	if (j->r == 0)
+		j->r = create_apply_cdi(j);
 	if (j->r == 0)
 		j->r = cdh_prepare_image_store(j->agent->cdh, c->spec, &j->e);
 	if (j->r == 0)
@@ -369,12 +384,45 @@ static int create_look(struct job *j, struct err *e)
 	return device_request_look(j->agent->devices, &q, e);
 }
 
-static void create_ready(struct job *j)
+static void create_equipped(struct job *j)
 {
+	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+	struct agent *a = j->agent;
+
+	/* as they are now, after all waiting */
+	j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
+	j->result = a->hooks;
+	j->container->users = a->users;
 	if (j->r < 0)
 		job_finish(j, create_done);
 	else
 		job_start(j, create_work, create_done);
+}
+
+static int create_look_cdi(struct job *j, struct err *e)
+{
+	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+	struct cdi_request cdi;
+
+	int r = cdi_request_read(q->oci, &cdi, e);
+	if (r == 0)
+		r = cdi_look(cdi_dirs, &cdi, e);
+	cdi_request_free(&cdi);
+	return r;
+}
+
+/* The hardware is there; what its vendor says of it may be being written. */
+static void create_ready(struct job *j)
+{
+	const Grpc__CreateContainerRequest *q = (const void *)rpc_call_request(j->call);
+	const struct hotplug_want want = {.look = create_look_cdi,
+					  .kinds = HOTPLUG_CDI,
+					  .timeout_ms = j->agent->options.cdi_timeout_s * 1000ULL};
+
+	if (j->r == 0 && cdi_requested(q->oci))
+		hotplug_wait(j, &want, create_equipped);
+	else
+		create_equipped(j);
 }
 
 /* What it needs may still be on its way; most containers need nothing of that kind. */
@@ -386,7 +434,7 @@ static void create_begin(struct job *j)
 					  .timeout_ms =
 						  j->agent->options.hotplug_timeout_s * 1000ULL};
 
-	if (device_request_waits(&q))
+	if (j->r == 0 && device_request_waits(&q))
 		hotplug_wait(j, &want, create_ready);
 	else
 		create_ready(j);
@@ -429,9 +477,6 @@ void container_create(void *ctx, struct rpc_call *call)
 		container_drop(c);
 	} else {
 		const uint32_t ports[3] = {q->stdin_port, q->stdout_port, q->stderr_port};
-		j->number = q->sandbox_pidns ? a->pidns_fd : -EBADF;
-		j->result = a->hooks;
-		c->users = a->users;
 		j->r = process_take_streams(j, ports, &j->e);
 		create_begin(j);
 	}

@@ -188,7 +188,8 @@ int device_spec_allow(struct oci_spec *s, char type, int64_t major, int64_t mino
 	return 0;
 }
 
-int device_spec_add(struct oci_spec *s, const struct oci_device *device, struct err *e)
+int device_spec_add(struct oci_spec *s, const struct oci_device *device, const char *access,
+		    struct err *e)
 {
 	struct oci_device *to = spec_device(s, device->path);
 	char *path = oci_arena_strdup(s->arena, device->path);
@@ -209,7 +210,7 @@ int device_spec_add(struct oci_spec *s, const struct oci_device *device, struct 
 	if (device->type == 'p')
 		return 0;
 	return device_spec_allow(s, device->type == 'b' ? 'b' : 'c', device->major, device->minor,
-				 "rwm", e);
+				 access, e);
 }
 
 static int find_update(struct devices *d, const Grpc__Device *m, struct oci_spec *s,
@@ -318,7 +319,7 @@ static int add_infiniband(const struct devices *d, struct oci_spec *s, struct er
 						  .has_mode = true,
 						  .mode = st.st_mode & 0777};
 		if (!spec_device(s, path))
-			r = device_spec_add(s, &device, e);
+			r = device_spec_add(s, &device, "rwm", e);
 	}
 	(void)closedir(dir);
 	return r;

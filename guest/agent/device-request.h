@@ -46,8 +46,9 @@ int device_request_look(struct devices *d, const struct device_request *q, struc
 int device_request_apply(struct devices *d, const struct device_request *q, struct oci_spec *s,
 			 struct pci_map **ret_map, struct err *e);
 
-/** Adds a device and an "rwm" rule for it. A device of that path in the spec is replaced. */
-int device_spec_add(struct oci_spec *s, const struct oci_device *device, struct err *e);
+/** Adds a device and a rule that allows it. A device of that path in the spec is replaced. */
+int device_spec_add(struct oci_spec *s, const struct oci_device *device, const char *access,
+		    struct err *e);
 /** Allows a device; @access as in the specification. */
 int device_spec_allow(struct oci_spec *s, char type, int64_t major, int64_t minor,
 		      const char *access, struct err *e);

@@ -2,10 +2,13 @@
 #include "guest/agent/hotplug.h"
 
 #include "guest/agent/agent.h"
+#include "guest/agent/cdi-watch.h"
+#include "guest/agent/cdi.h"
 
 struct hotplug {
 	struct agent *agent;
 	struct uevents *events; /* or NULL: nobody had to wait yet */
+	struct cdi_watch *cdi;	/* the same */
 	struct list waits;
 };
 
@@ -48,6 +51,7 @@ void hotplug_free(struct hotplug *h)
 	while (!list_empty(&h->waits))
 		wait_free(list_first(&h->waits, struct wait, link));
 	uevents_free(h->events);
+	cdi_watch_free(h->cdi);
 	free(h);
 }
 
@@ -109,6 +113,11 @@ static void on_uevents(void *arg, unsigned kinds)
 	hotplug_notify(arg, kinds);
 }
 
+static void on_cdi(void *arg)
+{
+	hotplug_notify(arg, HOTPLUG_CDI);
+}
+
 static void on_timeout(void *arg)
 {
 	struct wait *w = arg;
@@ -125,6 +134,8 @@ static int listen_to_events(struct wait *w)
 
 	if (!h->events && w->want.kinds & UEVENT_ALL)
 		r = uevents_new(h->agent->loop, on_uevents, h, &h->events, &w->e);
+	if (r == 0 && !h->cdi && w->want.kinds & HOTPLUG_CDI)
+		r = cdi_watch_new(h->agent->loop, cdi_dirs, on_cdi, h, &h->cdi, &w->e);
 	if (r == 0 && loop_timer_new(h->agent->loop, on_timeout, w, &w->timer) < 0)
 		r = err_set(&w->e, -ENOMEM, "no memory to wait for a device");
 	if (r < 0)

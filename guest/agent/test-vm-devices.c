@@ -559,6 +559,63 @@ static void disks_are_swapped_to(void **state)
 	assert_int_equal(call(&f, "AddSwapPath", &path.base, NULL, &e), STATUS_NOT_FOUND);
 }
 
+static void ask_for_gpu(Grpc__CreateContainerRequest *q, void *arg)
+{
+	static Grpc__Spec__AnnotationsEntry gpu = GRPC__SPEC__ANNOTATIONS_ENTRY__INIT;
+	static Grpc__Spec__AnnotationsEntry *list[] = {&gpu};
+
+	gpu.key = (char *)"cdi.k8s.io/vfio0";
+	gpu.value = arg;
+	q->oci->annotations = list;
+	q->oci->n_annotations = 1;
+}
+
+struct gpu_creation {
+	pthread_t thread;
+	int status;
+	struct err e;
+};
+
+static void *gpu_main(void *arg)
+{
+	struct gpu_creation *c = arg;
+	const struct container_options o = {.script = "ls -l /dev/acme0 | cut -c1-10; echo $ACME",
+					    .edit = ask_for_gpu,
+					    .edit_arg = (char *)"acme.com/gpu=0"};
+
+	c->status = create(&f, "gpu", &o, &c->e);
+	return NULL;
+}
+
+/* A tool in the guest writes what belongs to a device while a container waits for it. */
+static void cdi_files_are_waited_for(void **state)
+{
+	struct wishes w = {.n_storages = 0};
+	struct gpu_creation c = {.status = -1, .e = ERR_INIT};
+	static char *rbind[] = {(char *)"rbind"};
+
+	assert_int_equal(pthread_create(&c.thread, NULL, gpu_main, &c), 0);
+	(void)usleep(300000);
+	Grpc__Storage *s = wish_volume(&w, "bind", "/run", "tool");
+	s->options = rbind;
+	s->n_options = 1;
+	assert_runs("tool", &w,
+		    "mkdir /mnt/0/cdi; cd /mnt/0/cdi; printf 'kind: acme.com/gpu\\n"
+		    "devices:\\n- name: \"0\"\\n  containerEdits:\\n    env:\\n    - ACME=yes\\n"
+		    "    deviceNodes:\\n    - path: /dev/acme0\\n      hostPath: /dev/null\\n"
+		    "      fileMode: 0o600\\n' >new; mv new gpu.yaml; echo written",
+		    "written\n");
+	assert_int_equal(pthread_join(c.thread, NULL), 0);
+	if (c.status != STATUS_OK)
+		fail_msg("%s", c.e.text);
+	assert_says("gpu", "crw-------\nyes\n");
+
+	const struct container_options o = {
+		.script = "true", .edit = ask_for_gpu, .edit_arg = (char *)"acme.com/gpu=1"};
+	assert_int_not_equal(create(&f, "gpu", &o, &c.e), STATUS_OK);
+	assert_non_null(strstr(c.e.text, "there are devices acme.com/gpu, but no \"1\""));
+}
+
 static void file_systems_need_their_maker(void **state)
 {
 	struct wishes w = {.n_storages = 0};
@@ -603,6 +660,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(processors_are_waited_for),
 		cmocka_unit_test(memory_comes_online),
 		cmocka_unit_test(disks_are_swapped_to),
+		cmocka_unit_test(cdi_files_are_waited_for),
 		cmocka_unit_test(file_systems_need_their_maker),
 		cmocka_unit_test(the_log_has_no_errors_of_its_own),
 	};
