@@ -59,3 +59,21 @@ def a_guest_with_version_1_counts_and_updates(t):
     t.ctr("task", "resume", cid).ok()
     t.exec(cid, "true")
     t.remove(cid)
+
+
+@test(vm=True, timeout=120)
+def the_working_set_is_what_cannot_be_had_back(t):
+    """What the kubelet evicts by: the usage without files that nobody used of late."""
+    pod = t.pods.run()
+    c = pod.start(*FOREVER)
+    c.out("sh", "-c", "dd if=/dev/zero of=/file bs=1M count=24 && cat /file >/dev/null")
+    c.out("sh", "-c", "dd if=/dev/zero of=/dev/shm/file bs=1M count=8")
+    counted = c.out("sh", "-c", "cd /sys/fs/cgroup; cat memory.current; "
+                    "sed -n 's/^inactive_file //p' memory.stat").split()
+    usage, inactive = (int(n) for n in counted)
+    check(inactive > 16 * MEBIBYTE, "the file is not in the page cache: " + str(counted))
+    told = c.stats().memory.working_set_bytes.value
+    check(abs(told - (usage - inactive)) < 2 * MEBIBYTE,
+          "%d B are told, the group has %d - %d" % (told, usage, inactive))
+    check(told > 8 * MEBIBYTE, "shared memory is not part of it: %d B" % told)
+    pod.remove()
