@@ -10,15 +10,35 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-static int mask_directory(int target, struct err *e)
+/* What is attached over masked paths. */
+struct covers {
+	int null;  /* the engine's own device: one of the container's could be anything */
+	int empty; /* a directory, once there has been one to mask; owned */
+};
+
+/* One filesystem for all. A detached mount cannot be copied, but one that is attached can. */
+static int copy_empty(const struct covers *c, struct err *e)
 {
 	static const struct mountfd_option options[] = {{"nr_blocks", "1"}, {"nr_inodes", "1"}};
-	_cleanup_close_ int fd =
-		mountfd_new("tmpfs", "tmpfs", options, ARRAY_SIZE(options), MOUNT_ATTR_RDONLY, e);
+	if (c->empty < 0)
+		return mountfd_new("tmpfs", "tmpfs", options, ARRAY_SIZE(options),
+				   MOUNT_ATTR_RDONLY, e);
+	_cleanup_close_ int fd = mountfd_clone(c->empty, "", false);
+	int r = fd < 0 ? fd : mountfd_set_propagation(fd, MS_PRIVATE, false);
+	return r < 0 ? err_errno(e, r, "copy an empty directory") : TAKE_FD(fd);
+}
+
+static int mask_directory(struct covers *c, int target, struct err *e)
+{
+	_cleanup_close_ int fd = copy_empty(c, e);
 	if (fd < 0)
 		return fd;
 	int r = mountfd_attach(fd, target);
-	return r < 0 ? err_errno(e, r, "attach an empty directory") : 0;
+	if (r < 0)
+		return err_errno(e, r, "attach an empty directory");
+	if (c->empty < 0)
+		c->empty = TAKE_FD(fd);
+	return 0;
 }
 
 static int mask_file(int null_fd, int target, struct err *e)
@@ -33,7 +53,7 @@ static int mask_file(int null_fd, int target, struct err *e)
 }
 
 /* What is not there needs no mask. */
-static int mask(int root_fd, int null_fd, const char *path, struct err *e)
+static int mask(int root_fd, struct covers *c, const char *path, struct err *e)
 {
 	struct stat st;
 	_cleanup_close_ int target = inroot_open(root_fd, path, O_PATH);
@@ -41,7 +61,7 @@ static int mask(int root_fd, int null_fd, const char *path, struct err *e)
 		return 0;
 	if (target < 0 || fstat(target, &st) < 0)
 		return err_errno(e, target < 0 ? target : -errno, "mask %s", path);
-	int r = S_ISDIR(st.st_mode) ? mask_directory(target, e) : mask_file(null_fd, target, e);
+	int r = S_ISDIR(st.st_mode) ? mask_directory(c, target, e) : mask_file(c->null, target, e);
 	return r < 0 ? err_wrap(e, r, "mask %s", path) : 0;
 }
 
@@ -57,20 +77,26 @@ static int make_readonly(int root_fd, const char *path, struct err *e)
 	return r < 0 ? err_errno(e, r, "make %s read-only", path) : 0;
 }
 
-int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e)
+static int open_null(struct err *e)
 {
-	/* The engine's own device: one of the container's could be anything. */
 	struct stat st;
-	_cleanup_close_ int null_fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (null_fd < 0 || fstat(null_fd, &st) < 0)
+	_cleanup_close_ int fd = open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(e, -errno, "open /dev/null");
 	if (!S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return err_set(e, -ENODEV, "/dev/null is not the null device");
+	return TAKE_FD(fd);
+}
 
-	int r = 0;
+int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e)
+{
+	_cleanup_close_ int null = open_null(e);
+	struct covers c = {.null = null, .empty = -EBADF};
+	int r = null < 0 ? null : 0;
 	for (size_t i = 0; r == 0 && i < job->spec.readonly_paths.n; i++)
 		r = make_readonly(root_fd, job->spec.readonly_paths.v[i], e);
 	for (size_t i = 0; r == 0 && i < job->spec.masked_paths.n; i++)
-		r = mask(root_fd, null_fd, job->spec.masked_paths.v[i], e);
+		r = mask(root_fd, &c, job->spec.masked_paths.v[i], e);
+	(void)close_fd(c.empty);
 	return r;
 }

@@ -78,6 +78,22 @@ static void test_masks(void **state)
 		"0\ntouch: /secret/x: Read-only file system\n1:3\n");
 }
 
+static void test_several_masked_directories(void **state)
+{
+	struct testbed *t = *state;
+	testbed_file(t, "rootfs/tmp/file", "x", 0644);
+	testbed_expect(t,
+		       "ls -A /tmp /etc /sys; for d in tmp etc sys; do touch /$d/x; done; "
+		       "grep -cE ' /(tmp|etc|sys) tmpfs ro' /proc/self/mounts",
+		       "{'linux':{'maskedPaths':['/tmp','/etc','/sys'],"
+		       "'rootfsPropagation':'shared'}}",
+		       0,
+		       "/etc:\n\n/sys:\n\n/tmp:\n"
+		       "touch: /tmp/x: Read-only file system\n"
+		       "touch: /etc/x: Read-only file system\n"
+		       "touch: /sys/x: Read-only file system\n3\n");
+}
+
 static void test_readonly_paths(void **state)
 {
 	struct testbed *t = *state;
@@ -270,6 +286,7 @@ int main(void)
 		CASE(test_devices),
 		CASE(test_devices_of_the_spec_count),
 		CASE(test_masks),
+		CASE(test_several_masked_directories),
 		CASE(test_readonly_paths),
 		CASE(test_readonly_root),
 		CASE(test_binds),
