@@ -3,6 +3,8 @@
 
 import json
 import os
+import re
+import shutil
 
 from lib.suite import check, contains, equal, test
 from test_errors import run_with_spec
@@ -91,3 +93,46 @@ def d10_a_relative_path_is_refused(t):
     check(r.code != 0, "a relative path was taken")
     contains(r.err, "bin/true", "stderr")
     contains(r.err, "absolute", "stderr")
+
+
+def image_with(t, files):
+    """The run's initramfs with files added ({path: text}), which can be run; its path."""
+    top = os.path.join(t.dir, "more")
+    for name, text in files.items():
+        path = top + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        os.chmod(path, 0o755)
+    with open(t.config({}), encoding="utf-8") as f:
+        initrd = re.search(r'(?m)^initrd\s*=\s*"(.*)"', f.read()).group(1)
+    path = os.path.join(t.dir, "initrd")
+    # the kernel unpacks one archive after the other; a plain one must be the first
+    t.command("sh", "-c", "cd %s && find . | cpio -o -H newc --quiet >%s && cat %s >>%s"
+              % (top, path, initrd, path)).ok()
+    return path
+
+
+def image_with_hook(t, text):
+    """A configuration with a guest that has a shell and a prestart hook."""
+    os.makedirs(os.path.join(t.dir, "more/hooks/bin"))
+    shutil.copy("/bin/busybox", os.path.join(t.dir, "more/hooks/bin/busybox"))
+    path = image_with(t, {"/hooks/prestart/hook": "#!/hooks/bin/busybox sh\n" + text})
+    return t.config({"initrd": json.dumps(path), "guest_hook_path": '"/hooks"'})
+
+
+@test(vm=True, timeout=120)
+def hooks_of_the_guests_image_run_for_containers(t):
+    config = image_with_hook(t, 'bundle=$(/hooks/bin/busybox sed \'s/.*"bundle":"//; s/".*//\')\n'
+                                'echo "$0 $1" >"$bundle/rootfs/hooked"\n')
+    r = t.run("cat", "/hooked", config=config).ok()
+    equal(r.out.strip(), "/hooks/prestart/hook prestart", "what the hook wrote")
+
+
+@test(vm=True, timeout=120)
+def a_hook_of_the_guests_image_may_refuse_containers(t):
+    config = image_with_hook(t, "echo not in this guest >&2\nexit 7\n")
+    r = t.run("true", config=config)
+    check(r.code != 0, "a hook that refuses was ignored")
+    contains(r.err, "prestart hook /hooks/prestart/hook failed with exit code 7: not in this guest",
+             "stderr")
