@@ -581,6 +581,34 @@ static void processes_and_resources_alone(void **state)
 	grpc__linux_resources__free_unpacked(rm, NULL);
 }
 
+/* The wire's own field cannot tell it from none. */
+static void no_swappiness_survives(void **state)
+{
+	static const char res[] = "{\"memory\": {\"swappiness\": 0}}";
+	static const char bad[] = "{\"network\": {\"priorities\": [{\"name\": \"a b\", "
+				  "\"priority\": 1}]}}";
+	struct err e = ERR_INIT;
+	struct oci_resources *r = NULL;
+	Grpc__LinuxResources *m = NULL;
+	_cleanup_arena_ struct oci_arena *a = NULL, *b = NULL, *c = NULL;
+
+	assert_int_equal(oci_resources_parse(res, strlen(res), &r, &a, &e), 0);
+	assert_int_equal(oci_resources_to_proto(r, &m, &e), 0);
+	assert_int_equal(m->memory->swappiness, 0);
+	assert_int_equal(oci_resources_from_proto(m, &r, &b, &e), 0);
+	assert_int_equal(r->memory.swappiness, 0);
+	m->memory->noswappiness = false;
+	oci_arena_free(TAKE_PTR(b));
+	assert_int_equal(oci_resources_from_proto(m, &r, &b, &e), 0);
+	assert_true(r->memory.swappiness == OCI_UNSET);
+	grpc__linux_resources__free_unpacked(m, NULL);
+
+	assert_int_equal(oci_resources_parse(bad, strlen(bad), &r, &c, &e), -EINVAL);
+	assert_string_equal(e.text,
+			    "linux.resources.network.priorities[0].name is \"a b\": must be "
+			    "an interface's name");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -595,6 +623,7 @@ int main(void)
 		cmocka_unit_test(wrong_values_are_refused),
 		cmocka_unit_test(wrong_values_of_late_fields_are_refused),
 		cmocka_unit_test(processes_and_resources_alone),
+		cmocka_unit_test(no_swappiness_survives),
 	};
 	return RUN_TESTS();
 }
