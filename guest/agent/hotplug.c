@@ -10,6 +10,7 @@ struct hotplug {
 	struct uevents *events; /* or NULL: nobody had to wait yet */
 	struct cdi_watch *cdi;	/* the same */
 	struct list waits;
+	bool given_up; /* nobody shall wait */
 };
 
 struct wait {
@@ -108,6 +109,12 @@ void hotplug_notify(struct hotplug *h, unsigned kinds)
 	}
 }
 
+void hotplug_give_up(struct hotplug *h)
+{
+	h->given_up = true;
+	hotplug_notify(h, ~0u);
+}
+
 static void on_uevents(void *arg, unsigned kinds)
 {
 	hotplug_notify(arg, kinds);
@@ -152,6 +159,11 @@ static void looked(void *arg)
 	w->looking = false;
 	if (w->r != -EAGAIN) {
 		end(w, w->r, &w->e);
+	} else if (w->h->given_up) {
+		struct err e = ERR_INIT;
+		int r = err_status(&e, STATUS_FAILED_PRECONDITION,
+				   "%s, and the sandbox is being destroyed", err_text(&w->e, w->r));
+		end(w, r, &e);
 	} else if (!w->listening) {
 		int r = listen_to_events(w);
 		if (r < 0)

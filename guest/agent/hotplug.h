@@ -38,5 +38,8 @@ void hotplug_free(struct hotplug *h);
  */
 void hotplug_wait(struct job *j, const struct hotplug_want *want, void (*then)(struct job *j));
 
+/** The sandbox ends: nothing is waited for any more. Who waits fails, without its time passing. */
+void hotplug_give_up(struct hotplug *h);
+
 /** Something of these kinds has happened. */
 void hotplug_notify(struct hotplug *h, unsigned kinds);

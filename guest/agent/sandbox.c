@@ -302,6 +302,7 @@ void sandbox_destroy(void *ctx, struct rpc_call *call)
 		return;
 	}
 	a->destroying = call;
+	hotplug_give_up(a->hotplug);
 	container_remove_all(a);
 	sandbox_container_gone(a);
 }

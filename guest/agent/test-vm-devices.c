@@ -443,7 +443,6 @@ static void those_who_wait_hold_up_nobody(void **state)
 	assert_runs("now", &now, "cat /mnt/0/name", "disk0\n");
 	uint64_t took = time_now_ms() - begin;
 	printf("# beside %zu that wait: %llu ms\n", ARRAY_SIZE(ids), (unsigned long long)took);
-	assert_false(async_wait(&waiting, 0));
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		assert_int_equal(pthread_join(c[i].thread, NULL), 0);
 		assert_int_not_equal(c[i].status, STATUS_OK);
@@ -636,6 +635,25 @@ static void file_systems_need_their_maker(void **state)
 	assert_int_equal(create_with("make", &w, "true", &e), STATUS_INVALID_ARGUMENT);
 }
 
+/* Long before the time of the one that waits has passed. */
+static void the_end_waits_for_no_device(void **state)
+{
+	Grpc__DestroySandboxRequest q = GRPC__DESTROY_SANDBOX_REQUEST__INIT;
+	struct wishes w = {.n_storages = 0};
+	struct creation c;
+	int status = -1;
+
+	wish_volume(&w, "blk", "08/1f", "never");
+	create_begin(&c, "never", &w, "true");
+	(void)usleep(500000);
+	assert_int_equal(call(&f, "DestroySandbox", &q.base, NULL, NULL), STATUS_OK);
+	assert_int_equal(pthread_join(c.thread, NULL), 0);
+	assert_int_equal(c.status, STATUS_FAILED_PRECONDITION);
+	assert_non_null(strstr(c.e.text, "and the sandbox is being destroyed"));
+	assert_int_equal(child_wait(&vm.vmm, time_deadline(20000), &status), 0);
+	assert_int_equal(status, 0);
+}
+
 static void the_log_has_no_errors_of_its_own(void **state)
 {
 	_cleanup_buf_ struct buf text = BUF_INIT;
@@ -662,6 +680,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(disks_are_swapped_to),
 		cmocka_unit_test(cdi_files_are_waited_for),
 		cmocka_unit_test(file_systems_need_their_maker),
+		cmocka_unit_test(the_end_waits_for_no_device),
 		cmocka_unit_test(the_log_has_no_errors_of_its_own),
 	};
 
