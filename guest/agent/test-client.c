@@ -14,9 +14,12 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 /* Generous: the machine may be slow, and a hang is a failure all the same. */
@@ -450,4 +453,20 @@ int write_stdin(struct fixture *f, const char *id, const char *exec_id, const vo
 	bool all = response->len == len;
 	grpc__write_stream_response__free_unpacked(response, NULL);
 	return all ? STATUS_OK : STATUS_DATA_LOSS;
+}
+
+int stream_open(const char *path, uint32_t port)
+{
+	struct sockaddr_un us = {.sun_family = AF_UNIX}, them = {.sun_family = AF_UNIX};
+	int n = snprintf(us.sun_path + 1, sizeof us.sun_path - 1, "runtime-c-test-%d-%u",
+			 (int)getpid(), port);
+
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&us,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
+			 0);
+	(void)snprintf(them.sun_path, sizeof them.sun_path, "%s", path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&them, sizeof them), 0);
+	return fd;
 }

@@ -94,3 +94,9 @@ int write_stdin(struct fixture *f, const char *id, const char *exec_id, const vo
 
 /** create + start */
 void run(struct fixture *f, const char *id, const char *script);
+
+/**
+ * Opens a stream for stdio at the agent's socket for them (KATA_AGENT_PASSFD_ADDR), from a "port":
+ * the number that a request names it by.
+ */
+int stream_open(const char *path, uint32_t port);

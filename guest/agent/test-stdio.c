@@ -20,23 +20,6 @@ static struct fixture f;
 static const char *agent_program;
 static char passfd_path[96], console_path[96];
 
-/* Connects from a "port": the number in our end's name. */
-static int open_stream(uint32_t port)
-{
-	struct sockaddr_un us = {.sun_family = AF_UNIX}, them = {.sun_family = AF_UNIX};
-	int n = snprintf(us.sun_path + 1, sizeof us.sun_path - 1, "runtime-c-test-%d-%u",
-			 (int)getpid(), port);
-
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (struct sockaddr *)&us,
-			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)),
-			 0);
-	(void)snprintf(them.sun_path, sizeof them.sun_path, "%s", passfd_path);
-	assert_int_equal(connect(fd, (struct sockaddr *)&them, sizeof them), 0);
-	return fd;
-}
-
 struct streams {
 	int in, out, errout;
 };
@@ -45,7 +28,8 @@ struct streams {
 static struct streams open_streams(void)
 {
 	static uint32_t port = 1000;
-	struct streams s = {open_stream(port + 1), open_stream(port + 2), open_stream(port + 3)};
+	struct streams s = {stream_open(passfd_path, port + 1), stream_open(passfd_path, port + 2),
+			    stream_open(passfd_path, port + 3)};
 
 	for (size_t i = 0; i < 3; i++)
 		f.ports[i] = port + 1 + (uint32_t)i;
@@ -246,7 +230,7 @@ static void streams_that_nobody_uses_are_bounded(void **state)
 	int fds[300];
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
-		fds[i] = open_stream(500000 + (uint32_t)i);
+		fds[i] = stream_open(passfd_path, 500000 + (uint32_t)i);
 	/* the oldest was given up for the newest */
 	struct pollfd p = {.fd = fds[0], .events = POLLIN};
 	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
