@@ -77,16 +77,29 @@ static void make_disks(void)
 /* ---- The machine -------------------------------------------------------------------------- */
 
 static const char *const hardware[] = {
+	"-device",
+	"intel-iommu",
 	/* at boot: one on the root bus, one behind another root bus */
-	"-device", "virtio-blk-pci,drive=d0,bus=pcie.0,addr=05",
-	"-device", "pcie-root-port,id=rp0,bus=pcie.0,addr=06,chassis=1",
-	"-device", "pcie-root-port,id=rp1,bus=pcie.0,addr=07,chassis=2",
-	"-device", "pci-bridge,id=br0,bus=pcie.0,addr=08,chassis_nr=3,shpc=on",
-	"-device", "pxb-pcie,id=pxb0,bus_nr=32,bus=pcie.0,addr=09",
-	"-device", "pcie-root-port,id=rp2,bus=pxb0,addr=00,chassis=4",
-	"-device", "virtio-blk-pci,drive=d1,bus=rp2,addr=00",
-	"-device", "virtio-scsi-pci,id=scsi0,bus=pcie.0,addr=0a",
-	"-device", "virtio-pmem-pci,memdev=pm0,bus=pcie.0,addr=0b",
+	"-device",
+	"virtio-blk-pci,drive=d0,bus=pcie.0,addr=05",
+	"-device",
+	"pcie-root-port,id=rp0,bus=pcie.0,addr=06,chassis=1",
+	"-device",
+	"pcie-root-port,id=rp1,bus=pcie.0,addr=07,chassis=2",
+	"-device",
+	"pci-bridge,id=br0,bus=pcie.0,addr=08,chassis_nr=3,shpc=on",
+	"-device",
+	"pxb-pcie,id=pxb0,bus_nr=32,bus=pcie.0,addr=09",
+	"-device",
+	"pcie-root-port,id=rp2,bus=pxb0,addr=00,chassis=4",
+	"-device",
+	"virtio-blk-pci,drive=d1,bus=rp2,addr=00",
+	"-device",
+	"virtio-scsi-pci,id=scsi0,bus=pcie.0,addr=0a",
+	"-device",
+	"virtio-pmem-pci,memdev=pm0,bus=pcie.0,addr=0b",
+	"-device",
+	"virtio-rng-pci,bus=pcie.0,addr=0c",
 };
 
 static int setup(void **state)
@@ -401,6 +414,37 @@ static void containers_get_devices(void **state)
 	assert_says("raw", "raw bytes\n 53 ef\nrefused\n");
 }
 
+static char *vfio_environment[] = {(char *)"PATH=/bin", (char *)"PCIDEVICE_ACME_RNG=0000:a1:00.0"};
+
+static void add_vfio(Grpc__CreateContainerRequest *q, void *arg)
+{
+	apply_wishes(q, arg);
+	q->oci->process->env = vfio_environment;
+	q->oci->process->n_env = ARRAY_SIZE(vfio_environment);
+}
+
+/* Bound to vfio-pci by the agent, the container gets the group and the guest's address. */
+static void containers_drive_devices_by_vfio(void **state)
+{
+	struct wishes w = {.n_storages = 0};
+	char *places[] = {(char *)"0000:a1:00.0=0c"};
+	struct err e = ERR_INIT;
+
+	wish_device(&w, "vfio-pci", "40", "/dev/vfio/40", 0);
+	w.devices[0].options = places;
+	w.devices[0].n_options = 1;
+	w.nodes[0].type = (char *)"c";
+	w.nodes[0].major = 240;
+	const struct container_options o = {
+		.script = "ls -l /dev/vfio/40 | cut -c1; echo $PCIDEVICE_ACME_RNG; "
+			  "exec 3<>/dev/vfio/40 && echo opened",
+		.edit = add_vfio,
+		.edit_arg = &w};
+	if (create(&f, "vfio", &o, &e) != STATUS_OK)
+		fail_msg("%s", e.text);
+	assert_says("vfio", "c\n0000:00:0c.0\nopened\n");
+}
+
 /* What was mounted for a container that failed would be seen below. */
 static void failed_creations_leave_no_mount(void **state)
 {
@@ -673,6 +717,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(scsi_disks_are_waited_for),
 		cmocka_unit_test(persistent_memory_is_mounted),
 		cmocka_unit_test(containers_get_devices),
+		cmocka_unit_test(containers_drive_devices_by_vfio),
 		cmocka_unit_test(failed_creations_leave_no_mount),
 		cmocka_unit_test(those_who_wait_hold_up_nobody),
 		cmocka_unit_test(processors_are_waited_for),
