@@ -21,6 +21,8 @@ struct item {
 	char *path;   /* below the top */
 	char *target; /* of a link */
 	struct stat st;
+	bool settled; /* has been found unchanged, later than it was copied */
+	bool stale;   /* its copy differs, though nothing tells so from outside */
 };
 
 struct items {
@@ -178,7 +180,35 @@ static bool same(const struct item *a, const struct item *b)
 static bool is_known(const struct mirror *m, const struct item *x)
 {
 	const struct item *old = m->dirty ? NULL : find(&m->known, x->path);
-	return old && same(old, x);
+	return old && same(old, x) && !x->stale;
+}
+
+static int read_file(int dir, const char *path, uint64_t max, struct buf *ret)
+{
+	_cleanup_close_ int fd = open_below(dir, path, O_RDONLY | O_NONBLOCK);
+	return fd < 0 ? fd : fd_read_all(fd, max, ret);
+}
+
+/*
+ * The kernel's clock stands still for some milliseconds (CONFIG_HZ): what is written within these
+ * looks the same as before. So a file that was copied is compared once more when it is next looked
+ * at, which is later than that.
+ */
+static void settle(const struct mirror *m, int source, struct items *list,
+		   const struct mirror_limits *limits)
+{
+	for (size_t i = 0; i < list->n; i++) {
+		_cleanup_buf_ struct buf a = BUF_INIT, b = BUF_INIT;
+		struct item *x = &list->v[i];
+		const struct item *old = find(&m->known, x->path);
+		if (!old || !S_ISREG(x->st.st_mode) || !is_known(m, x))
+			continue;
+		x->settled = old->settled ||
+			     (read_file(source, x->path, limits->bytes, &a) == 0 &&
+			      read_file(m->target, x->path, limits->bytes, &b) == 0 &&
+			      a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0));
+		x->stale = !x->settled;
+	}
 }
 
 /* ---- Writing the copy --------------------------------------------------------------------- */
@@ -427,6 +457,7 @@ static int update(struct mirror *m, const struct mirror_limits *limits, struct i
 		return r;
 	if (list->n)
 		qsort(list->v, list->n, sizeof *list->v, by_path);
+	settle(m, source, list, limits);
 	bool changed = has_changed(m, list);
 	if (changed) {
 		r = apply(m, source, list, limits);
