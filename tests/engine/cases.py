@@ -627,6 +627,59 @@ feature("hooks", "too-slow", at("hooks.createRuntime", [hook("slow", "cat >/dev/
 feature("hooks", "makes-a-mount", folder("log"), at("hooks.createContainer", [
     hook("m", "cat >/dev/null; mkdir -p @B@/rootfs/by-hook; echo >@B@/rootfs/by-hook/f")]), look("list /by-hook"))
 
+# ---- cgroups, where there is version 2 --------------------------------------------------------
+
+LIMITS = ("memory.max", "memory.low", "memory.high", "memory.swap.max", "memory.min", "cpu.max",
+          "cpu.weight", "cpu.idle", "cpu.max.burst", "cpuset.cpus", "cpuset.mems", "pids.max",
+          "io.weight", "hugetlb.2MB.max", "cgroup.type", "cgroup.freeze")
+
+
+def limited(name, resources, *changes):
+    feature("cgroups", name, namespace("cgroup"), at("linux.resources", resources),
+            mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev", "ro"]),
+            look(*("read /sys/fs/cgroup/" + f for f in LIMITS)), *changes)
+
+
+limited("none", {})
+for memory in ({"limit": 1 << 26}, {"limit": -1}, {"limit": 1 << 26, "swap": 1 << 27},
+               {"limit": 1 << 26, "swap": -1}, {"limit": 1 << 26, "swap": 1 << 26},
+               {"limit": 1 << 26, "reservation": 1 << 25}, {"swap": 1 << 26},
+               {"limit": 1 << 26, "swap": 1 << 25}):
+    limited("memory-" + "-".join("%s.%d" % m for m in memory.items()), {"memory": memory})
+for cpu in ({"shares": 2}, {"shares": 1024}, {"shares": 262144}, {"shares": 0},
+            {"quota": 50000, "period": 100000}, {"quota": -1, "period": 100000}, {"quota": 20000},
+            {"period": 50000}, {"cpus": "0"}, {"cpus": "0", "mems": "0"}, {"cpus": "999"}):
+    limited("cpu-" + "-".join("%s.%s" % c for c in cpu.items()), {"cpu": cpu})
+for limit in (10, 100, -1, 0):
+    limited("pids-%d" % limit, {"pids": {"limit": limit}})
+limited("unified", {"unified": {"memory.high": "12345344", "pids.max": "77"}})
+limited("unified-over", {"unified": {"pids.max": "77"}, "pids": {"limit": 88}})
+limited("unified-unknown", {"unified": {"no.such": "1"}})
+limited("unified-bad", {"unified": {"pids.max": "many"}})
+limited("hugetlb", {"hugepageLimits": [{"pageSize": "2MB", "limit": 1 << 22}]})
+limited("shown", {}, without("cgroup"))
+DEVICES = [{"path": "/dev/k", "type": "c", "major": 1, "minor": 11},
+           {"path": "/dev/f", "type": "c", "major": 10, "minor": 229},
+           {"path": "/dev/m", "type": "c", "major": 1, "minor": 1}]
+for name, rules in (
+        ("none", None), ("deny", [{"allow": False, "access": "rwm"}]),
+        ("allow", [{"allow": True, "access": "rwm"}]),
+        ("one", [{"allow": False, "access": "rwm"},
+                 {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "rwm"}]),
+        ("read-only", [{"allow": False, "access": "rwm"},
+                       {"allow": True, "type": "c", "major": 1, "minor": 11, "access": "r"}]),
+        ("any-minor", [{"allow": False, "access": "rwm"},
+                       {"allow": True, "type": "c", "major": 1, "access": "rw"}]),
+        ("except", [{"allow": True, "access": "rwm"},
+                    {"allow": False, "type": "c", "major": 1, "minor": 11, "access": "w"}])):
+    limited("devices-" + name, {} if rules is None else {"devices": rules},
+            at("linux.devices", DEVICES), look(*("%s /dev/%s" % (do, n) for do in ("open", "write")
+                                                 for n in ("k", "f", "m", "null", "zero"))))
+for steps in ("pause", "pause-twice", "resume-running", "kill-paused", "update", "update-unknown",
+              "cgroup-kill-all", "cgroup-exec", "delete-paused"):
+    limited(steps, {"memory": {"limit": 1 << 27}, "pids": {"limit": 50}},
+            sh("trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"), flow(steps))
+
 # ---- ends of processes, commands --------------------------------------------------------------
 
 for status in (0, 1, 42, 127, 255):
@@ -637,7 +690,7 @@ feature("ends", "killed-child", sh("sh -c 'kill -9 $$'; exit $?"), flow("run"))
 feature("ends", "orphans", sh("sleep 1000 & exit 3"), flow("run"))
 feature("ends", "orphans-no-pid-ns", without("pid"), sh("sleep 0.2 & exit 3"), flow("run"))
 feature("ends", "terminal", at("process.terminal", True), sh("exit 5"), flow("life"))
-for steps in ("kill", "kill-twice", "kill-created", "kill-named", "kill-stopped", "kill-all", "bad-signal",
+for steps in ("kill", "kill-twice", "kill-created", "kill-named", "kill-stopped", "bad-signal",
               "delete-running", "delete-created", "delete-force", "delete-twice", "start-twice",
               "start-stopped", "create-twice", "state-unknown", "kill-unknown", "start-unknown",
               "delete-unknown", "force-unknown", "exec", "exec-process", "exec-user", "exec-env",
@@ -756,8 +809,10 @@ MIXED = ["umask", "caps", "oom", "nnp", "env", "args", "cwd", "personality", "na
          "sysctl", "root", "propagation", "masked", "mounts", "devices", "seccomp", "terminal"]
 
 
-def single_cases():
+def single_cases(cgroups):
     for group, features in GROUPS.items():
+        if group == "cgroups" and not cgroups:
+            continue
         for name, changes in features:
             yield apply(Case("%s.%s" % (group, name)), changes)
     for name, text in TEXTS.items():
@@ -780,5 +835,10 @@ def mixed_cases(seed, count):
         yield case
 
 
-def generate(seed, count):
-    return [*single_cases(), *mixed_cases(seed, count)]
+def generate(seed, count, cgroups=False):
+    """@cgroups: each container has one, of version 2."""
+    cases = [*single_cases(cgroups), *mixed_cases(seed, count)]
+    for case in cases:
+        if cgroups and "linux" in case.spec:
+            case.spec["linux"].setdefault("cgroupsPath", "/engine-diff/c-" + case.name)
+    return cases

@@ -5,6 +5,7 @@
  *
  *	read PATH	the file's beginning, or why not
  *	list PATH	a tree
+ *	open PATH	whether it can be opened for reading
  *	write PATH	whether a file can be made or changed there
  *	call NAME	what a system call answers (see calls[])
  *	exit N		the status; signal N: an end by that signal
@@ -299,6 +300,14 @@ static void read_file(const char *path)
 	putchar('\n');
 }
 
+static void open_file(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	printf("open %s: %s\n", path, fd < 0 ? why() : "yes");
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 static void write_file(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
@@ -393,6 +402,8 @@ static void obey(char *line)
 		read_file(line);
 	else if (strcmp(word, "list") == 0)
 		list(line, 8);
+	else if (strcmp(word, "open") == 0)
+		open_file(line);
 	else if (strcmp(word, "write") == 0)
 		write_file(line);
 	else if (strcmp(word, "call") == 0)
