@@ -213,6 +213,8 @@ void job_start(struct job *j, void (*work)(struct job *), void (*done)(struct jo
 void job_start_alone(struct job *j, void (*work)(struct job *), void (*done)(struct job *));
 /** The same for one whose work is not to be: j->r tells why. */
 void job_finish(struct job *j, void (*done)(struct job *));
+/** For the end of the process: a job that was not started never will be. Nobody is answered. */
+void job_abandon(struct job *j);
 /** Answers with Empty if j->r is 0, else with the failure, which is also logged. */
 void job_reply_empty(struct job *j);
 

@@ -49,8 +49,11 @@ void hotplug_free(struct hotplug *h)
 {
 	if (!h)
 		return;
-	while (!list_empty(&h->waits))
-		wait_free(list_first(&h->waits, struct wait, link));
+	while (!list_empty(&h->waits)) {
+		struct wait *w = list_first(&h->waits, struct wait, link);
+		job_abandon(w->job);
+		wait_free(w);
+	}
 	uevents_free(h->events);
 	cdi_watch_free(h->cdi);
 	free(h);

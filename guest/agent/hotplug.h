@@ -29,7 +29,7 @@ struct hotplug_want {
 };
 
 int hotplug_new(struct agent *a, struct hotplug **ret);
-/** Jobs that still wait are given up: for the end of the process. NULL is fine. */
+/** For the end of the process: jobs that still wait are abandoned. NULL is fine. */
 void hotplug_free(struct hotplug *h);
 
 /**

@@ -39,6 +39,13 @@ struct job *job_new(struct agent *a, struct rpc_call *call, struct container *c)
 	return j;
 }
 
+void job_abandon(struct job *j)
+{
+	if (j->call)
+		rpc_call_failf(j->call, STATUS_UNAVAILABLE, "the agent ends");
+	job_free(j);
+}
+
 static void run_done(void *arg)
 {
 	struct job *j = arg;

@@ -42,9 +42,9 @@ void netlink_remove_ingress(struct netlink_batch *b, const struct netlink_link *
 /* One key of no bits: it matches everything. */
 static void put_match_all(struct netlink_batch *b)
 {
-	const struct {
+	const union {
 		struct tc_u32_sel sel;
-		struct tc_u32_key key;
+		char room[sizeof(struct tc_u32_sel) + sizeof(struct tc_u32_key)];
 	} all = {.sel = {.flags = TC_U32_TERMINAL, .nkeys = 1}};
 
 	netlink_put(b, TCA_U32_SEL, &all, sizeof all);
