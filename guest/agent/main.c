@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "guest/agent/config-file.h"
+#include "guest/agent/extension.h"
 #include "guest/agent/init.h"
 #include "guest/agent/initdata.h"
 #include "guest/agent/pause.h"
@@ -266,6 +267,23 @@ static int make_storages(struct agent *a, struct err *e)
 	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
 }
 
+/* Disks of files that what follows may be on. Nothing where the command line names none. */
+static int mount_extensions(struct agent *a, struct err *e)
+{
+	_cleanup_buf_ struct buf cmdline = BUF_INIT;
+	struct extensions x;
+
+	int r = file_read(AT_FDCWD, "/proc/cmdline", AGENT_CMDLINE_MAX, &cmdline);
+	if (r < 0)
+		return err_errno(e, r, "read the kernel's command line");
+	r = extensions_parse(cmdline.data ? cmdline.data : "", &x, e);
+	if (r < 0 || x.n == 0)
+		return r;
+	if (modules_load_present(a->modules, NULL, e) < 0)
+		log_error("%s", e->text);
+	return extensions_mount(&x, a->modules, a->options.hotplug_timeout_s * 1000ULL, e);
+}
+
 /* Before anything is served: it may forbid it. Needs the disks, so the modules do not wait. */
 static int load_initdata(struct agent *a, struct err *e)
 {
@@ -290,6 +308,8 @@ static int serve(struct agent *a, struct err *e)
 	if (modules_load_present(a->modules, TRANSPORT_MODULE, e) < 0)
 		log_error("%s", e->text);
 	r = start_engine(a, e);
+	if (r == 0 && a->is_init)
+		r = mount_extensions(a, e);
 	if (r == 0)
 		r = load_policy(a, e);
 	if (r == 0 && a->is_init)

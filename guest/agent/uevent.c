@@ -119,7 +119,7 @@ static void on_readable(void *arg, unsigned events)
 		u->fn(u->arg, seen);
 }
 
-static int open_socket(struct err *e)
+int uevent_socket(struct err *e)
 {
 	const struct sockaddr_nl address = {.nl_family = AF_NETLINK, .nl_groups = KERNEL_GROUP};
 	const int on = 1;
@@ -135,7 +135,7 @@ static int open_socket(struct err *e)
 int uevents_new(struct loop *l, void (*fn)(void *arg, unsigned kinds), void *arg,
 		struct uevents **ret, struct err *e)
 {
-	_cleanup_close_ int fd = open_socket(e);
+	_cleanup_close_ int fd = uevent_socket(e);
 	if (fd < 0)
 		return fd;
 	struct uevents *u = calloc(1, sizeof *u);

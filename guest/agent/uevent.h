@@ -7,7 +7,7 @@
  * there again. So nothing is remembered, and announcements that were lost, since too many came at
  * once, cost one more look.
  *
- * For the loop thread, but for the parser.
+ * For the loop thread, but for what says otherwise.
  */
 #pragma once
 
@@ -42,6 +42,9 @@ struct uevent {
  * is none of the kernel's. Any thread.
  */
 int uevent_parse(const char *message, size_t len, struct uevent *ret);
+
+/** A socket that hears them, non-blocking; for who waits without a loop. Any thread. */
+int uevent_socket(struct err *e);
 
 struct uevents;
 

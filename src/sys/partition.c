@@ -171,3 +171,22 @@ int partition_find(const char *disk, unsigned number, struct partition *ret, str
 	r = set_path(&k, ret);
 	return r < 0 ? err_errno(e, r, "the node of partition %u of disk %s", number, disk) : 0;
 }
+
+int partition_known(const char *disk, unsigned number, struct partition *ret, struct err *e)
+{
+	struct stat st;
+	struct known k;
+
+	/* opening waits for the kernel, where it is looking for partitions just now */
+	_cleanup_close_ int fd = open(disk, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_errno(e, -errno, "open disk %s", disk);
+	if (!S_ISBLK(st.st_mode))
+		return err_set(e, -ENOTBLK, "disk %s is no block device", disk);
+	int r = look_up(st.st_rdev, number, &k);
+	if (r == -ENOENT)
+		return err_set(e, -ENODEV, "disk %s has no partition %u", disk, number);
+	if (r == 0)
+		r = set_path(&k, ret);
+	return r < 0 ? err_errno(e, r, "partition %u of disk %s", number, disk) : 0;
+}

@@ -21,3 +21,9 @@ struct partition {
  * GUID partition table. -ENODEV: the table has none of that number.
  */
 int partition_find(const char *disk, unsigned number, struct partition *ret, struct err *e);
+
+/**
+ * The same by what the kernel knows alone, whatever kind of table that is from. -ENODEV: the disk
+ * has no partition of that number, or the kernel does not know its table.
+ */
+int partition_known(const char *disk, unsigned number, struct partition *ret, struct err *e);
