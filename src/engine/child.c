@@ -293,7 +293,7 @@ static int become_user(struct engine_child *c, struct err *e)
 		return err_errno(e, -errno, "personality %lx", c->job.spec.personality);
 	if (p->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_errno(e, -errno, "set no_new_privs");
-	r = engine_creds_apply(p, filter_needs_admin(&c->job), &c->caps, e);
+	r = engine_creds_apply(c->proc_fd, p, filter_needs_admin(&c->job), &c->caps, e);
 	if (r < 0)
 		return r;
 	/* The change of user made it dumpable or not by its own rules. */

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "engine/creds.h"
 
+#include "base/buf.h"
+#include "base/fd.h"
+
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -48,10 +53,33 @@ static int limit_bounding(uint64_t wanted)
 	return 0;
 }
 
-static int become_user(const struct oci_user *u, struct err *e)
+/* A user namespace can forbid it for good: user_namespaces(7). */
+static bool groups_are_denied(int proc_fd)
 {
-	if (setgroups(u->n_additional_gids, u->additional_gids) < 0)
-		return err_errno(e, -errno, "set %zu additional groups", u->n_additional_gids);
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	return file_read(proc_fd, "self/setgroups", 64, &b) == 0 && b.len &&
+	       strncmp(b.data, "deny", 4) == 0;
+}
+
+/* Where it is denied there is nothing to drop: the launcher has no additional groups. */
+static int set_groups(int proc_fd, const struct oci_user *u, struct err *e)
+{
+	if (setgroups(u->n_additional_gids, u->additional_gids) == 0)
+		return 0;
+	int r = -errno;
+	if (r != -EPERM || !groups_are_denied(proc_fd))
+		return err_errno(e, r, "set %zu additional groups", u->n_additional_gids);
+	if (!u->n_additional_gids)
+		return 0;
+	return err_set(e, r, "%zu additional groups: the user namespace denies to set any",
+		       u->n_additional_gids);
+}
+
+static int become_user(int proc_fd, const struct oci_user *u, struct err *e)
+{
+	int r = set_groups(proc_fd, u, e);
+	if (r < 0)
+		return r;
 	if (setresgid(u->gid, u->gid, u->gid) < 0)
 		return err_errno(e, -errno, "become group %u", u->gid);
 	/* Without it a change from root to another user would drop everything. */
@@ -84,8 +112,8 @@ static struct engine_caps wanted_sets(const struct oci_capabilities *c, uint64_t
 	return s;
 }
 
-int engine_creds_apply(const struct oci_process *p, bool keep_admin, struct engine_caps *ret_final,
-		       struct err *e)
+int engine_creds_apply(int proc_fd, const struct oci_process *p, bool keep_admin,
+		       struct engine_caps *ret_final, struct err *e)
 {
 	struct engine_caps own = {.permitted = 0};
 	int r = get_sets(&own);
@@ -94,7 +122,7 @@ int engine_creds_apply(const struct oci_process *p, bool keep_admin, struct engi
 	r = limit_bounding(p->caps.bounding);
 	if (r < 0)
 		return err_errno(e, r, "limit the bounding set");
-	r = become_user(&p->user, e);
+	r = become_user(proc_fd, &p->user, e);
 	if (r < 0)
 		return r;
 

@@ -9,6 +9,7 @@
 #include "sys/scm.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -221,6 +222,8 @@ static int settle(int *sock)
 	/* A process of a container that meets one of ours before its exec must not look inside. */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 	(void)setsid();
+	/* A user namespace may forbid its processes to drop them. */
+	(void)setgroups(0, NULL);
 	if (chdir("/") < 0)
 		_exit(1);
 

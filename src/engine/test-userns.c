@@ -6,8 +6,10 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define NS "{'type':'mount'},{'type':'pid'},{'type':'ipc'},{'type':'uts'}"
 #define MAPS                                                            \
@@ -229,6 +231,66 @@ static void test_execs_and_joins(void **state)
 	testbed_stop(&c);
 }
 
+/* A process that does nothing in a user namespace that forbids setgroups(2). */
+static pid_t hold_denying_namespace(void)
+{
+	char path[64], byte;
+	int made[2];
+	assert_int_equal(pipe(made), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWUSER) < 0 || write(made[1], "", 1) != 1)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	assert_int_equal(read(made[0], &byte, 1), 1);
+	(void)close(made[0]);
+	(void)close(made[1]);
+	static const char *const files[][2] = {{"setgroups", "deny"},
+					       {"uid_map", "0 100000 1000\n"},
+					       {"gid_map", "0 100000 1000\n"}};
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		(void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, files[i][0]);
+		assert_int_equal(file_write(AT_FDCWD, path, files[i][1]), 0);
+	}
+	return pid;
+}
+
+static void test_denied_groups(void **state)
+{
+	struct testbed *t = *state;
+	struct running c;
+	char patch[512], with[600];
+	pid_t holder = hold_denying_namespace();
+	own(t, "rootfs", 100000);
+	assert_int_equal(path_format(patch, sizeof patch,
+				     "{'linux':{'namespaces':[" NS
+				     ",{'type':'user','path':'/proc/%d/ns/user'}]}",
+				     (int)holder),
+			 0);
+	assert_int_equal(path_format(with, sizeof with, "%s}", patch), 0);
+	testbed_start(t, "c", "echo; sleep 100", with, &c);
+	assert_string_equal(testbed_exec(&c, "cat /proc/self/setgroups; id -u; id -G",
+					 "{'user':{'uid':3,'gid':4}}")
+				    ->out,
+			    "deny\n3\n4\n");
+	const struct result *r =
+		testbed_exec(&c, "true", "{'user':{'uid':3,'gid':4,'additionalGids':[5]}}");
+	assert_int_equal(r->r, -EPERM);
+	assert_non_null(strstr(r->e.text, "1 additional groups: the user namespace denies"));
+	testbed_stop(&c);
+	assert_int_equal(
+		path_format(with, sizeof with,
+			    "%s,'process':{'user':{'uid':0,'gid':0,'additionalGids':[5,6]}}}",
+			    patch),
+		0);
+	testbed_refuses(t, "true", with, -EPERM,
+			"2 additional groups: the user namespace denies to set any");
+	assert_int_equal(kill(holder, SIGKILL), 0);
+	assert_int_equal(waitpid(holder, NULL, 0), holder);
+}
+
 static void test_own_is_refused(void **state)
 {
 	testbed_refuses(*state, "true",
@@ -393,6 +455,7 @@ int main(void)
 		CASE(test_volumes_with_its_owners),
 		CASE(test_no_mount_gets_out),
 		CASE(test_execs_and_joins),
+		CASE(test_denied_groups),
 		CASE(test_own_is_refused),
 		CASE(test_time),
 		CASE(test_time_with_users),
