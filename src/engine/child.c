@@ -132,7 +132,9 @@ static int set_up_tree(struct engine_child *c, struct err *e)
 	if (c->root_fd < 0)
 		return c->root_fd;
 	at(c, ENGINE_STAGE_MOUNTS);
-	int r = engine_rootfs_mounts(c->root_fd, job, &c->trees, e);
+	int r = engine_mount_label_check(c->proc_fd, job->spec.mount_label, e);
+	if (r == 0)
+		r = engine_rootfs_mounts(c->root_fd, job, &c->trees, e);
 	if (r < 0)
 		return r;
 	at(c, ENGINE_STAGE_DEVICES);

@@ -139,12 +139,16 @@ int engine_kernel_labels(int proc_fd, const struct engine_job *job, bool *ret_un
 {
 	const struct oci_spec *s = &job->spec;
 	*ret_unconfined = false;
-	if (s->mount_label && s->mount_label[0] && !has_selinux(proc_fd))
-		return err_set(e, -EOPNOTSUPP, "SELinux mountLabel %s: the kernel has no SELinux",
-			       s->mount_label);
 	int r = set_apparmor(proc_fd, s->process.apparmor_profile, e);
 	*ret_unconfined = job->apparmor_optional && (r == -ENOENT || r == -EOPNOTSUPP);
 	return r < 0 && !*ret_unconfined ? r : set_selinux(proc_fd, s->process.selinux_label, e);
+}
+
+int engine_mount_label_check(int proc_fd, const char *label, struct err *e)
+{
+	if (!label || !label[0] || has_selinux(proc_fd))
+		return 0;
+	return err_set(e, -EOPNOTSUPP, "SELinux mountLabel %s: the kernel has no SELinux", label);
 }
 
 /* The quotes keep the commas of the label's categories from being taken for the next option. */

@@ -9,11 +9,13 @@
 int engine_kernel_settings(int proc_fd, const struct engine_job *job, struct err *e);
 /**
  * The AppArmor profile and SELinux label of the process for its next exec. -EOPNOTSUPP where one is
- * asked for (also a mountLabel) and the kernel lacks its module; -ENOENT for a profile that is not
+ * asked for and the kernel lacks its module; -ENOENT for a profile that is not
  * loaded. With apparmor_optional either is no failure for a profile: @ret_unconfined.
  */
 int engine_kernel_labels(int proc_fd, const struct engine_job *job, bool *ret_unconfined,
 			 struct err *e);
+/** -EOPNOTSUPP where there is a label for mounts and the kernel has no SELinux. */
+int engine_mount_label_check(int proc_fd, const char *label, struct err *e);
 /**
  * A mount's data with the spec's mountLabel: data,context="label". @data and @label may be NULL.
  * -ENAMETOOLONG; -EINVAL: a label that cannot be quoted.

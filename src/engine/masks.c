@@ -12,17 +12,19 @@
 
 /* What is attached over masked paths. */
 struct covers {
-	int null;  /* the engine's own device: one of the container's could be anything */
-	int empty; /* a directory, once there has been one to mask; owned */
+	const char *label; /* for directories; or NULL */
+	int null;	   /* the engine's own device: one of the container's could be anything */
+	int empty;	   /* a directory, once there has been one to mask; owned */
 };
 
 /* One filesystem for all. A detached mount cannot be copied, but one that is attached can. */
 static int copy_empty(const struct covers *c, struct err *e)
 {
-	static const struct mountfd_option options[] = {{"nr_blocks", "1"}, {"nr_inodes", "1"}};
+	const struct mountfd_option options[] = {
+		{"nr_blocks", "1"}, {"nr_inodes", "1"}, {"context", c->label}};
 	if (c->empty < 0)
-		return mountfd_new("tmpfs", "tmpfs", options, ARRAY_SIZE(options),
-				   MOUNT_ATTR_RDONLY, e);
+		return mountfd_new("tmpfs", "tmpfs", options, c->label ? 3 : 2, MOUNT_ATTR_RDONLY,
+				   e);
 	_cleanup_close_ int fd = mountfd_clone(c->empty, "", false);
 	int r = fd < 0 ? fd : mountfd_set_propagation(fd, MS_PRIVATE, false);
 	return r < 0 ? err_errno(e, r, "copy an empty directory") : TAKE_FD(fd);
@@ -91,7 +93,9 @@ static int open_null(struct err *e)
 int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e)
 {
 	_cleanup_close_ int null = open_null(e);
-	struct covers c = {.null = null, .empty = -EBADF};
+	const char *label = job->spec.mount_label;
+	struct covers c = {
+		.label = label && label[0] ? label : NULL, .null = null, .empty = -EBADF};
 	int r = null < 0 ? null : 0;
 	for (size_t i = 0; r == 0 && i < job->spec.readonly_paths.n; i++)
 		r = make_readonly(root_fd, job->spec.readonly_paths.v[i], e);

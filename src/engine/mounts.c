@@ -2,6 +2,7 @@
 #include "engine/mounts.h"
 
 #include "base/fd.h"
+#include "engine/kernel.h"
 #include "engine/rootfs.h"
 #include "sys/cgroup.h"
 #include "sys/inroot.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 /* The flags that are for the tree come after those for its top, and after the attachment does
  * the propagation. */
@@ -78,6 +80,39 @@ static bool is_singleton(const char *type)
 	return false;
 }
 
+/* The kernel labels proc and sysfs itself, and what is there once for all has its label already.
+ * The queues' folder is such a one, too, but each namespace has its own: label_queues(). Options of
+ * the mount itself count more. */
+static const char *label_of(const struct engine_mount *j)
+{
+	const struct engine_mount_options *o = &j->options;
+	const char *label = j->job->spec.mount_label;
+	if (!label || !label[0] || (is_singleton(j->type) && strcmp(j->type, "devpts") != 0))
+		return NULL;
+	for (size_t i = 0; i < o->n_data; i++) {
+		size_t n = strlen(o->data[i].key);
+		if (n >= 7 && strcmp(o->data[i].key + n - 7, "context") == 0)
+			return NULL;
+	}
+	return label;
+}
+
+static bool has_labelled_queues(const struct engine_mount *j)
+{
+	const char *label = j->job->spec.mount_label;
+	return label && label[0] && strcmp(j->type, "mqueue") == 0;
+}
+
+static int label_queues(const struct engine_mount *j, int mount_fd, struct err *e)
+{
+	const char *label = j->job->spec.mount_label;
+	char path[64];
+	(void)snprintf(path, sizeof path, "/proc/self/fd/%d", mount_fd);
+	if (setxattr(path, "security.selinux", label, strlen(label) + 1, 0) < 0)
+		return err_errno(e, -errno, "mount %s: label it %s", j->m->destination, label);
+	return 0;
+}
+
 /* mount(2) takes a page of options where fsconfig(2) takes 255 bytes of each. */
 static int mount_long(const struct engine_mount *j, int target, struct err *e)
 {
@@ -107,10 +142,15 @@ static int mount_long(const struct engine_mount *j, int target, struct err *e)
 	if (buf_failed(&data))
 		return err_errno(e, -ENOMEM, "mount %s", j->m->destination);
 	/* copy_mount_options() of fs/namespace.c takes a page, and cuts what is longer. */
-	if (data.len >= (size_t)sysconf(_SC_PAGESIZE))
-		return err_set(e, -E2BIG, "mount %s: the options have %zu bytes: at most %ld",
-			       j->m->destination, data.len, sysconf(_SC_PAGESIZE) - 1);
-	if (mount(j->m->source ? j->m->source : j->type, path, j->type, f, data.data) < 0)
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	_cleanup_free_ char *all = malloc(page);
+	int labelled = !all ? -ENOMEM : engine_mount_label_data(data.data, label_of(j), all, page);
+	if (labelled == -ENAMETOOLONG)
+		return err_set(e, -E2BIG, "mount %s: the options have %zu bytes: at most %zu",
+			       j->m->destination, data.len, page - 1);
+	if (labelled < 0)
+		return err_errno(e, labelled, "mount %s: mountLabel", j->m->destination);
+	if (mount(j->m->source ? j->m->source : j->type, path, j->type, f, all) < 0)
 		return err_errno(e, -errno, "mount %s: %s", j->m->destination, j->type);
 	_cleanup_close_ int mounted = inroot_open(j->root_fd, j->m->destination, O_PATH);
 	if (mounted < 0)
@@ -130,14 +170,22 @@ static int bind_sysfs(struct engine_mount *j, struct err *e)
 	return bind(j, "/sys", e);
 }
 
-/* "tmpcopyup": the new filesystem begins with what it hides. It is read-only only afterwards. */
-static int fill(const struct engine_mount *j, int mount_fd, int target, struct err *e)
+/* Is something written to the new filesystem? It is read-only only afterwards. */
+static bool is_changed(const struct engine_mount *j)
 {
-	const struct engine_mount_options *o = &j->options;
-	int r = engine_copy_up(target, mount_fd, e);
+	return j->options.copy_up || has_labelled_queues(j);
+}
+
+/* "tmpcopyup": it begins with what it hides. */
+static int change(const struct engine_mount *j, int mount_fd, int target, struct err *e)
+{
+	int r = has_labelled_queues(j) ? label_queues(j, mount_fd, e) : 0;
+	if (r < 0)
+		return r;
+	r = j->options.copy_up ? engine_copy_up(target, mount_fd, e) : 0;
 	if (r < 0)
 		return err_wrap(e, r, "mount %s: tmpcopyup", j->m->destination);
-	r = mountfd_set_attr(mount_fd, o->attr_set & MOUNT_ATTR_RDONLY, 0, false);
+	r = mountfd_set_attr(mount_fd, j->options.attr_set & MOUNT_ATTR_RDONLY, 0, false);
 	return r < 0 ? err_errno(e, r, "mount %s: make it read-only", j->m->destination) : 0;
 }
 
@@ -145,15 +193,18 @@ static int fill(const struct engine_mount *j, int mount_fd, int target, struct e
 static int make_new(const struct engine_mount *j, struct err *e)
 {
 	const struct engine_mount_options *o = &j->options;
-	struct mountfd_option data[MOUNT_OPTIONS_MAX + 1];
+	struct mountfd_option data[MOUNT_OPTIONS_MAX + 2];
+	const char *label = label_of(j);
 	size_t n = o->n_data;
 	uint64_t attr = o->attr_set;
 	if (n)
 		memcpy(data, o->data, n * sizeof data[0]);
-	if (o->copy_up)
+	if (is_changed(j))
 		attr &= ~(uint64_t)MOUNT_ATTR_RDONLY;
 	else if (attr & MOUNT_ATTR_RDONLY && !is_singleton(j->type))
 		data[n++] = (struct mountfd_option){.key = "ro"};
+	if (label) /* without quotes, as no comma ends a value of fsconfig(2) */
+		data[n++] = (struct mountfd_option){.key = "context", .value = label};
 	return mountfd_new(j->type, j->m->source ? j->m->source : j->type, data, n, attr, e);
 }
 
@@ -168,7 +219,8 @@ static int mount_new(struct engine_mount *j, struct err *e)
 		engine_mount_target(j, system ? ENGINE_MOUNT_SYSTEM : ENGINE_MOUNT_DIRECTORY, e);
 	if (target < 0)
 		return target;
-	if (o->data_too_long)
+	/* strndup_user(value, 256) in fs/fsopen.c */
+	if (o->data_too_long || (label_of(j) && strlen(label_of(j)) > 255))
 		return mount_long(j, target, e);
 
 	_cleanup_close_ int mount_fd = make_new(j, e);
@@ -176,7 +228,7 @@ static int mount_new(struct engine_mount *j, struct err *e)
 		return bind_sysfs(j, e);
 	if (mount_fd < 0)
 		return err_wrap(e, mount_fd, "mount %s", j->m->destination);
-	int r = o->copy_up ? fill(j, mount_fd, target, e) : 0;
+	int r = is_changed(j) ? change(j, mount_fd, target, e) : 0;
 	return r < 0 ? r : finish(j, mount_fd, target, e);
 }
 

@@ -118,15 +118,15 @@ static void test_selinux(void **state)
 	make_file("thread-self/attr/exec", "");
 	assert_int_equal(label(NULL, name, &e), -EOPNOTSUPP);
 	assert_non_null(strstr(e.text, "the kernel has no SELinux"));
-	struct engine_job j = {.spec.mount_label = (char *)name};
-	bool unconfined;
-	assert_int_equal(engine_kernel_labels(proc_fd, &j, &unconfined, &e), -EOPNOTSUPP);
+	assert_int_equal(engine_mount_label_check(proc_fd, name, &e), -EOPNOTSUPP);
 	assert_non_null(strstr(e.text, "mountLabel"));
+	assert_int_equal(engine_mount_label_check(proc_fd, "", &e), 0);
+	assert_int_equal(engine_mount_label_check(proc_fd, NULL, &e), 0);
 
 	make_file("filesystems", "nodev\tsysfs\nnodev\tselinuxfs\n");
 	assert_int_equal(label(NULL, name, &e), 0);
 	expect_file("thread-self/attr/exec", name);
-	assert_int_equal(engine_kernel_labels(proc_fd, &j, &unconfined, &e), 0);
+	assert_int_equal(engine_mount_label_check(proc_fd, name, &e), 0);
 }
 
 static void test_mount_label(void **state)

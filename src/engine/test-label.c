@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The label of a container's mounts, before a kernel that seems to have SELinux. */
+#include "engine/testbed.h"
+
+#include "engine/kernel.h"
+#include "sys/mountfd.h"
+
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/xattr.h>
+
+#define LABEL "system_u:object_r:container_file_t:s0:c715,c811"
+
+/* What the container's process has asked of the kernel, a line each. Shared with it. */
+static char *said;
+
+static void say(const char *what, const char *label)
+{
+	size_t n = strlen(said);
+	(void)snprintf(said + n, 4096 - n, "%s %s\n", what, label);
+}
+
+int __wrap_engine_mount_label_check(int proc_fd, const char *label, struct err *e);
+int __real_mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
+		       size_t n_options, uint64_t attr, struct err *e);
+int __wrap_mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
+		       size_t n_options, uint64_t attr, struct err *e);
+int __real_mount(const char *source, const char *target, const char *type, unsigned long flags,
+		 const void *data);
+int __wrap_mount(const char *source, const char *target, const char *type, unsigned long flags,
+		 const void *data);
+int __wrap_setxattr(const char *path, const char *name, const void *value, size_t size, int flags);
+
+int __wrap_engine_mount_label_check(int proc_fd, const char *label, struct err *e)
+{
+	(void)proc_fd;
+	(void)label;
+	(void)e;
+	return 0;
+}
+
+int __wrap_mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
+		       size_t n_options, uint64_t attr, struct err *e)
+{
+	struct mountfd_option kept[80];
+	const char *label = "-";
+	size_t n = 0;
+	for (size_t i = 0; i < n_options && n < ARRAY_SIZE(kept); i++)
+		if (strcmp(options[i].key, "context") == 0)
+			label = options[i].value;
+		else
+			kept[n++] = options[i];
+	say(fstype, label);
+	return __real_mountfd_new(fstype, source, kept, n, attr, e);
+}
+
+int __wrap_mount(const char *source, const char *target, const char *type, unsigned long flags,
+		 const void *data)
+{
+	const char *label = data ? strstr(data, ",context=") : NULL;
+	if (!label)
+		return __real_mount(source, target, type, flags, data);
+	_cleanup_free_ char *rest = strndup(data, (size_t)(label - (const char *)data));
+	say("mount", label);
+	return __real_mount(source, target, type, flags, rest);
+}
+
+int __wrap_setxattr(const char *path, const char *name, const void *value, size_t size, int flags)
+{
+	(void)path;
+	(void)flags;
+	assert_int_equal(size, strlen(value) + 1);
+	say(name, value);
+	return 0;
+}
+
+static void test_what_is_labelled(void **state)
+{
+	said[0] = '\0';
+	testbed_expect(*state, "grep -c ' /q ' /proc/self/mountinfo",
+		       "{'linux':{'mountLabel':'" LABEL "','maskedPaths':['/tmp','/etc']},"
+		       "'mounts+':[{'destination':'/sys','type':'sysfs'},"
+		       "{'destination':'/q','type':'mqueue','options':['ro']},"
+		       "{'destination':'/b','type':'bind','source':'/tmp','options':['bind']},"
+		       "{'destination':'/t','type':'tmpfs','options':['context=mine']},"
+		       "{'destination':'/c','type':'cgroup'}]}",
+		       0, "1\n");
+	assert_string_equal(said, "proc -\n"
+				  "tmpfs " LABEL "\n"
+				  "devpts " LABEL "\n"
+				  "sysfs -\n"
+				  "mqueue -\n"
+				  "security.selinux " LABEL "\n"
+				  "tmpfs mine\n"
+				  "tmpfs " LABEL "\n"
+				  "tmpfs " LABEL "\n");
+}
+
+/* By mount(2), where the commas of the label would begin new options without quotes. */
+static void test_long_options(void **state)
+{
+	char patch[2048] = "{'linux':{'mountLabel':'" LABEL "'},'mounts+':[{'destination':'/o',"
+			   "'type':'overlay','source':'o','options':['lowerdir=/bin";
+	for (int i = 0; i < 160; i++)
+		strcat(patch, "/.");
+	strcat(patch, ":/etc']}]}");
+	said[0] = '\0';
+	testbed_expect(*state, "test -e /o/passwd", patch, 0, "");
+	assert_non_null(strstr(said, "mount ,context=\"" LABEL "\"\n"));
+}
+
+static void test_without_a_label(void **state)
+{
+	said[0] = '\0';
+	testbed_expect(*state, "true",
+		       "{'linux':{'mountLabel':'','maskedPaths':['/tmp']},"
+		       "'mounts+':[{'destination':'/q','type':'mqueue'}]}",
+		       0, "");
+	assert_string_equal(said, "proc -\ntmpfs -\ndevpts -\nmqueue -\ntmpfs -\n");
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_what_is_labelled),
+		CASE(test_long_options),
+		CASE(test_without_a_label),
+	};
+	said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (said == MAP_FAILED)
+		return 1;
+	return RUN_TESTS();
+}
