@@ -8,6 +8,7 @@
 #include "rpc/listen.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -136,7 +137,7 @@ static void start_vmm(struct machine *m, const struct machine_options *o, const 
 }
 
 /* As Kata's hybrid vsock does. */
-int machine_connect(struct machine *m, unsigned port)
+int machine_connect_from(struct machine *m, unsigned port, uint32_t *ret_from)
 {
 	char line[64];
 	size_t n = 0;
@@ -152,7 +153,15 @@ int machine_connect(struct machine *m, unsigned port)
 	       line[n] != '\n')
 		n++;
 	line[n] = '\0';
-	return strstr(line, "OK") ? fd : close_fd(fd);
+	if (sscanf(line, "OK %" SCNu32, ret_from) != 1)
+		return close_fd(fd);
+	return fd;
+}
+
+int machine_connect(struct machine *m, unsigned port)
+{
+	uint32_t from;
+	return machine_connect_from(m, port, &from);
 }
 
 int machine_boot(struct machine *m, const struct machine_options *o)

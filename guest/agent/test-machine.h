@@ -41,6 +41,8 @@ struct machine_options {
 int machine_boot(struct machine *m, const struct machine_options *o);
 /** Connects to a port of the guest; negative if it does not answer. */
 int machine_connect(struct machine *m, unsigned port);
+/** Tells the host's own port of the connection, too. */
+int machine_connect_from(struct machine *m, unsigned port, uint32_t *ret_from);
 /** Runs a command of QMP (JSON). The test fails if QEMU refuses. */
 void machine_qmp(struct machine *m, const char *command);
 /** Waits until QEMU has ended and returns its exit code, or kills it. */
