@@ -441,6 +441,14 @@ static struct oci_process complete(const struct engine_container *c, const struc
 		full.has_oom_score_adj = init->has_oom_score_adj;
 		full.oom_score_adj = init->oom_score_adj;
 	}
+	if (!full.n_rlimits) {
+		full.rlimits = init->rlimits;
+		full.n_rlimits = init->n_rlimits;
+	}
+	if (!full.user.has_umask) {
+		full.user.has_umask = init->user.has_umask;
+		full.user.umask = init->user.umask;
+	}
 	if (!full.exec_cpu_affinity.initial && !full.exec_cpu_affinity.final)
 		full.exec_cpu_affinity = init->exec_cpu_affinity;
 	return full;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <linux/sched.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -27,12 +28,13 @@ uint64_t engine_namespace_flag(enum oci_ns_type type)
 	return types[type].flag;
 }
 
-/* setns(2) cannot enter it again; and a container that is told to be in one expects its maps. */
-static bool is_own_user_namespace(int fd)
+bool engine_namespace_is_own(enum oci_ns_type type, const char *path)
 {
+	char ours[32];
 	struct stat st, own;
-	return fstat(fd, &st) == 0 && stat("/proc/self/ns/user", &own) == 0 &&
-	       st.st_dev == own.st_dev && st.st_ino == own.st_ino;
+	(void)snprintf(ours, sizeof ours, "/proc/self/ns/%s", types[type].name);
+	return stat(path, &st) == 0 && stat(ours, &own) == 0 && st.st_dev == own.st_dev &&
+	       st.st_ino == own.st_ino;
 }
 
 static int join(struct engine_namespaces *n, const struct oci_namespace *ns, struct err *e)
@@ -45,7 +47,8 @@ static int join(struct engine_namespaces *n, const struct oci_namespace *ns, str
 	if (kind < 0 || (uint64_t)(unsigned)kind != flag)
 		return err_set(e, -EINVAL, "%s is not a %s namespace", ns->path,
 			       types[ns->type].name);
-	if (ns->type == OCI_NS_USER && is_own_user_namespace(fd))
+	/* setns(2) cannot enter it again; and who is told to be in one expects its maps. */
+	if (ns->type == OCI_NS_USER && engine_namespace_is_own(ns->type, ns->path))
 		return err_set(e, -EINVAL, "user namespace %s is the engine's own", ns->path);
 	n->join |= flag;
 	n->joined[n->n_joined].flag = flag;

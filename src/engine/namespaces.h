@@ -10,6 +10,9 @@
 const char *engine_namespace_name(enum oci_ns_type type); /* as below /proc/<pid>/ns */
 uint64_t engine_namespace_flag(enum oci_ns_type type);	  /* CLONE_NEW* */
 
+/** Is the namespace at @path the one that the engine is in? */
+bool engine_namespace_is_own(enum oci_ns_type type, const char *path);
+
 struct engine_namespaces {
 	uint64_t create; /* CLONE_NEW* to make */
 	uint64_t join;	 /* CLONE_NEW* of those that exist already */

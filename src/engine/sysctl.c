@@ -49,6 +49,13 @@ static bool matches(const char *path, const char *prefix)
 	return strcmp(path, prefix) == 0;
 }
 
+/* One that is joined may be the engine's own, whose settings are not the container's. */
+static bool is_apart(const struct oci_spec *spec, enum oci_ns_type type)
+{
+	const struct oci_namespace *ns = oci_spec_namespace(spec, type);
+	return ns && !(ns->path && ns->path[0] && engine_namespace_is_own(type, ns->path));
+}
+
 int engine_sysctl_check(const struct oci_spec *spec, const char *key, bool network_is_pods,
 			struct err *e)
 {
@@ -59,7 +66,7 @@ int engine_sysctl_check(const struct oci_spec *spec, const char *key, bool netwo
 	for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
 		if (!matches(path, allowed[i].prefix))
 			continue;
-		if (oci_spec_namespace(spec, allowed[i].ns) ||
+		if (is_apart(spec, allowed[i].ns) ||
 		    (allowed[i].ns == OCI_NS_NETWORK && network_is_pods))
 			return 0;
 		return err_set(e, -EINVAL, "sysctl %s needs a namespace of its own (%s)", key,

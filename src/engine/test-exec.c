@@ -40,6 +40,30 @@ static void test_exec(void **state)
 	testbed_stop(&c);
 }
 
+/* Its own if it has any, else those of the container. */
+static void test_limits_and_umask_of_execs(void **state)
+{
+	static const char tell[] = "umask; ulimit -n; ulimit -Hn; ulimit -c";
+	struct running c;
+	testbed_start(*state, "c", wait_here,
+		      "{'process':{'user':{'uid':0,'gid':0,'umask':63},'rlimits':["
+		      "{'type':'RLIMIT_NOFILE','soft':100,'hard':200},"
+		      "{'type':'RLIMIT_CORE','soft':0,'hard':0}]}}",
+		      &c);
+	assert_string_equal(testbed_exec(&c, tell, NULL)->out, "0077\n100\n200\n0\n");
+	assert_string_equal(testbed_exec(&c, tell,
+					 "{'user':{'uid':0,'gid':0,'umask':0},'rlimits':["
+					 "{'type':'RLIMIT_NOFILE','soft':50,'hard':60},"
+					 "{'type':'RLIMIT_CORE','soft':1024,'hard':1024}]}")
+				    ->out,
+			    "0000\n50\n60\n2\n");
+	testbed_stop(&c);
+	testbed_start(*state, "c", wait_here, NULL, &c);
+	assert_string_equal(testbed_exec(&c, "umask; echo > /tmp/f; stat -c %a /tmp/f", NULL)->out,
+			    "0022\n644\n");
+	testbed_stop(&c);
+}
+
 static void test_exec_on_a_terminal(void **state)
 {
 	struct running c;
@@ -295,6 +319,11 @@ static void test_shared_namespaces(void **state)
 	assert_int_equal(testbed_exec(&c, "true", NULL)->r, 0);
 	struct running d;
 	testbed_start(t, "d", wait_here, patch, &d);
+	assert_string_equal(testbed_exec(&d, "hostname; cat /proc/1/comm", NULL)->out, "pod\nsh\n");
+	assert_string_equal(testbed_exec(&d, "tty; stty size",
+					 "{'terminal':true,'consoleSize':{'height':5,'width':6}}")
+				    ->out,
+			    "/dev/pts/0\r\n5 6\r\n");
 	assert_int_equal(engine_kill_all(d.c, SIGKILL, NULL), 0);
 	testbed_stop(&d);
 	assert_int_equal(testbed_exec(&c, "true", NULL)->r, 0);
@@ -403,6 +432,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(test_exec),
+		CASE(test_limits_and_umask_of_execs),
 		CASE(test_exec_on_a_terminal),
 		CASE(test_exec_failures),
 		CASE(test_exec_needs_life),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The label of a container's mounts, before a kernel that seems to have SELinux. */
+/* The labels of a container's mounts and processes, before a kernel that seems to have SELinux. */
 #include "engine/testbed.h"
 
 #include "engine/kernel.h"
@@ -21,6 +21,8 @@ static void say(const char *what, const char *label)
 }
 
 int __wrap_engine_mount_label_check(int proc_fd, const char *label, struct err *e);
+int __wrap_engine_kernel_labels(int proc_fd, const struct engine_job *job, bool *ret_unconfined,
+				struct err *e);
 int __real_mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
 		       size_t n_options, uint64_t attr, struct err *e);
 int __wrap_mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
@@ -36,6 +38,20 @@ int __wrap_engine_mount_label_check(int proc_fd, const char *label, struct err *
 	(void)proc_fd;
 	(void)label;
 	(void)e;
+	return 0;
+}
+
+int __wrap_engine_kernel_labels(int proc_fd, const struct engine_job *job, bool *ret_unconfined,
+				struct err *e)
+{
+	const struct oci_process *p = &job->spec.process;
+	(void)proc_fd;
+	(void)e;
+	if (p->apparmor_profile)
+		say("AppArmor", p->apparmor_profile);
+	if (p->selinux_label)
+		say("SELinux", p->selinux_label);
+	*ret_unconfined = false;
 	return 0;
 }
 
@@ -119,6 +135,23 @@ static void test_without_a_label(void **state)
 	assert_string_equal(said, "proc -\ntmpfs -\ndevpts -\nmqueue -\ntmpfs -\n");
 }
 
+/* Their own, else the container's. */
+static void test_labels_of_execs(void **state)
+{
+	struct running c;
+	testbed_start(*state, "c", "echo; sleep 100",
+		      "{'process':{'apparmorProfile':'profile','selinuxLabel':'label'}}", &c);
+	said[0] = '\0';
+	assert_int_equal(testbed_exec(&c, "true", NULL)->r, 0);
+	assert_string_equal(said, "AppArmor profile\nSELinux label\n");
+	said[0] = '\0';
+	assert_int_equal(
+		testbed_exec(&c, "true", "{'apparmorProfile':'other','selinuxLabel':'another'}")->r,
+		0);
+	assert_string_equal(said, "AppArmor other\nSELinux another\n");
+	testbed_stop(&c);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 
 int main(void)
@@ -127,6 +160,7 @@ int main(void)
 		CASE(test_what_is_labelled),
 		CASE(test_long_options),
 		CASE(test_without_a_label),
+		CASE(test_labels_of_execs),
 	};
 	said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (said == MAP_FAILED)

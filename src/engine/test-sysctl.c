@@ -45,11 +45,52 @@ static void test_check(void **state)
 	assert_int_equal(engine_sysctl_check(&with, "fs.mqueue", true, NULL), -EINVAL);
 }
 
+/* Each setting needs its own namespace, and no other one helps. */
+static void test_every_namespace(void **state)
+{
+	static const struct {
+		const char *key;
+		enum oci_ns_type type;
+		const char *own;
+	} settings[] = {
+		{"kernel.msgmax", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.msgmnb", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.msgmni", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.sem", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.shmall", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.shmmax", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.shmmni", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"kernel.shm_rmid_forced", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"fs.mqueue.queues_max", OCI_NS_IPC, "/proc/self/ns/ipc"},
+		{"net.ipv4.ip_forward", OCI_NS_NETWORK, "/proc/self/ns/net"},
+		{"net/ipv6/conf/eth0.1/mtu", OCI_NS_NETWORK, "/proc/self/ns/net"},
+		{"kernel.domainname", OCI_NS_UTS, "/proc/self/ns/uts"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++)
+		for (int type = OCI_NS_PID; type <= OCI_NS_TIME; type++) {
+			struct oci_namespace ns = {.type = (enum oci_ns_type)type};
+			const struct oci_spec s = {.namespaces = &ns, .n_namespaces = 1};
+			int want = ns.type == settings[i].type ? 0 : -EINVAL;
+			assert_int_equal(engine_sysctl_check(&s, settings[i].key, false, NULL),
+					 want);
+			/* another's, and the engine's own */
+			ns.path = (char *)"/proc/1/ns/not-there";
+			assert_int_equal(engine_sysctl_check(&s, settings[i].key, false, NULL),
+					 want);
+			ns.path = (char *)settings[i].own;
+			if (want == 0)
+				assert_int_equal(
+					engine_sysctl_check(&s, settings[i].key, false, NULL),
+					-EINVAL);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_path),
 		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_every_namespace),
 	};
 	return RUN_TESTS();
 }

@@ -4,6 +4,7 @@
 
 #include "base/fd.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 /* A mount of <dir>/outside, appended to the others. */
@@ -103,6 +104,39 @@ static void test_readonly_paths(void **state)
 		       "touch: /tmp/x: Read-only file system\n0\n");
 }
 
+/* A link means what it leads to, within the root; one that leads nowhere means nothing. */
+static void test_masks_through_links(void **state)
+{
+	struct testbed *t = *state;
+	testbed_file(t, "outside/key", "outside\n", 0644);
+	testbed_file(t, "rootfs/etc/key", "k", 0644);
+	testbed_link(t, "rootfs/to-file", "/etc/key");
+	testbed_link(t, "rootfs/to-dir", "../../tmp");
+	testbed_link(t, "rootfs/dangling", "/not/there");
+	testbed_link(t, "rootfs/leaving", "../outside/key");
+	testbed_expect(
+		t,
+		"cat /to-file /etc/key; touch /tmp/x; readlink /to-file; readlink /dangling; "
+		"test -e /not || echo none",
+		"{'linux':{'maskedPaths':['/to-file','/to-dir','/dangling','/leaving',"
+		"'/etc/key/../passwd','/bin/sh/x']}}",
+		0, "touch: /tmp/x: Read-only file system\n/etc/key\n/not/there\nnone\n");
+	testbed_expect(t,
+		       "echo x >> /etc/key; touch /tmp/x; cat /to-file; test -e /not || echo none",
+		       "{'linux':{'readonlyPaths':['/to-file','/to-dir','/dangling','/leaving',"
+		       "'/bin/sh/x']}}",
+		       0,
+		       "sh: can't create /etc/key: Read-only file system\n"
+		       "touch: /tmp/x: Read-only file system\nknone\n");
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	char path[128];
+	assert_int_equal(path_format(path, sizeof path, "%s/outside/key", t->dir), 0);
+	assert_int_equal(file_read(AT_FDCWD, path, 100, &b), 0);
+	assert_string_equal(b.data, "outside\n");
+	testbed_link(t, "rootfs/loop", "loop");
+	testbed_refuses(t, "true", "{'linux':{'maskedPaths':['/loop']}}", -ELOOP, "mask /loop");
+}
+
 static void test_readonly_root(void **state)
 {
 	testbed_expect(*state, "touch /x; touch /dev/x && echo dev",
@@ -138,22 +172,33 @@ static void test_propagation(void **state)
 		       bind_patch(t, "/vol", "outside", "'bind','rprivate'"), 1, "0\n");
 }
 
+/* What the words mean for the root, and for a volume that says nothing itself. */
 static void test_root_propagation(void **state)
 {
 	static const struct {
 		const char *name, *want;
 	} cases[] = {
-		{"private", "0\n"}, {"rprivate", "0\n"}, {"slave", "0\n"},	{"rslave", "0\n"},
-		{"shared", "1\n"},  {"rshared", "1\n"},	 {"unbindable", "0\n"},
+		{"private", "/ \n/vol \n"},
+		{"rprivate", "/ \n/vol \n"},
+		{"slave", "/ \n/vol \n"},
+		{"rslave", "/ \n/vol \n"},
+		{"shared", "/ shared\n/vol \n"},
+		{"rshared", "/ shared\n/vol shared\n"},
+		{"unbindable", "/ unbindable\n/vol \n"},
+		{"runbindable", "/ unbindable\n/vol unbindable\n"},
+		{"", "/ \n/vol \n"},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char patch[128];
-		(void)snprintf(patch, sizeof patch, "{'linux':{'rootfsPropagation':'%s'}}",
-			       cases[i].name);
-		testbed_expect(
-			*state,
-			"grep -E '^([^ ]+ ){4}/ ' /proc/self/mountinfo | grep -c shared:; true",
-			patch, 0, cases[i].want);
+		char patch[512], bind[256];
+		(void)snprintf(bind, sizeof bind, "%s",
+			       bind_patch(*state, "/vol", "outside", "'bind'"));
+		(void)snprintf(patch, sizeof patch, "{'linux':{'rootfsPropagation':'%s'},%s",
+			       cases[i].name, bind + 1);
+		testbed_expect(*state,
+			       "for d in / /vol; do grep -E \"^([^ ]+ ){4}$d \" "
+			       "/proc/self/mountinfo | sed 's/ - .*//; s/master:[0-9]*//' | "
+			       "cut -d' ' -f5,7- | sed 's/:[0-9]*//g'; done",
+			       patch, 0, cases[i].want);
 	}
 }
 
@@ -288,6 +333,7 @@ int main(void)
 		CASE(test_masks),
 		CASE(test_several_masked_directories),
 		CASE(test_readonly_paths),
+		CASE(test_masks_through_links),
 		CASE(test_readonly_root),
 		CASE(test_binds),
 		CASE(test_propagation),
