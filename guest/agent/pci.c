@@ -113,12 +113,12 @@ static bool address_valid(const char *s)
 
 int pci_address_parse(const char *text, char ret[PCI_ADDRESS_MAX])
 {
-	char full[PCI_ADDRESS_MAX];
+	char full[PCI_ADDRESS_MAX] = "0000:";
 	size_t len = strlen(text);
 
 	if (len != PCI_ADDRESS_MAX - 1 && len != PCI_ADDRESS_MAX - 6)
 		return -EINVAL;
-	(void)snprintf(full, sizeof full, "%s%s", len == PCI_ADDRESS_MAX - 1 ? "" : "0000:", text);
+	memcpy(full + sizeof full - 1 - len, text, len);
 	for (char *p = full; *p; p++)
 		*p = (char)tolower((unsigned char)*p);
 	if (!address_valid(full))

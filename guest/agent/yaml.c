@@ -164,7 +164,7 @@ static char *put_utf8(char *to, unsigned c)
 /* \uD83D\uDE00: two halves of one character */
 static int parse_unicode(struct reader *rd, unsigned *ret)
 {
-	unsigned low;
+	unsigned low = 0;
 
 	int r = hex_digits(rd, 4, ret);
 	if (r < 0 || *ret < 0xd800 || *ret > 0xdfff)
@@ -185,7 +185,7 @@ static int parse_escape(struct reader *rd, char **to)
 	static const char from[] = "\"\\/bfnrt ", into[] = "\"\\/\b\f\n\r\t ";
 	char c = peek(rd);
 	const char *at = c ? strchr(from, c) : NULL;
-	unsigned code;
+	unsigned code = 0;
 	int r = 0;
 
 	rd->p++;
