@@ -176,7 +176,6 @@ static void damage_is_not_run(void **state)
 	say_no_superblock(&q);
 	int status = create(&f, "c1", &o, &e);
 	if (status == STATUS_OK) {
-		_cleanup_buf_ struct buf text = BUF_INIT;
 		static const char *const argv[] = {"/bin/cat", "/bin/busybox", NULL};
 		if (start(&f, "c1") == STATUS_OK &&
 		    exec(&f, "c1", "e", false, argv, NULL) == STATUS_OK)
