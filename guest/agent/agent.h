@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "engine/engine.h"
 #include "guest/agent/cdh.h"
+#include "guest/agent/components.h"
 #include "guest/agent/console.h"
 #include "guest/agent/device.h"
 #include "guest/agent/flow.h"
@@ -62,6 +63,7 @@ struct agent {
 	struct forward *forward; /* or NULL: ports are not forwarded */
 	struct console *console; /* or NULL: there is no debug console */
 	struct passfd *passfd;	 /* or NULL: no streams for stdio are taken */
+	struct components *components;
 	struct modules *modules;
 	struct devices *devices;
 	struct hotplug *hotplug;

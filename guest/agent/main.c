@@ -10,6 +10,7 @@
 #include "guest/agent/agent.h"
 
 #include "base/fd.h"
+#include "guest/agent/components.h"
 #include "guest/agent/config-file.h"
 #include "guest/agent/extension.h"
 #include "guest/agent/init.h"
@@ -26,6 +27,7 @@
 #include <time.h>
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
+#define COMPONENTS_DIR "/usr/local/bin"
 #define MODULES_DIR "/lib/modules"
 /* What the runtime connects by comes first in the list of modules. */
 #define TRANSPORT_MODULE "vmw_vsock_virtio_transport"
@@ -297,6 +299,32 @@ static int load_initdata(struct agent *a, struct err *e)
 	return initdata_load(&places, a->policy, e);
 }
 
+/* Before anything is served, since they may be needed for it; most images have none. */
+static int start_components(struct agent *a, struct err *e)
+{
+	struct agent_options *o = &a->options;
+	const struct component_settings s = {
+		.level = (enum component_level)o->components_level,
+		.rest_api = agent_rest_apis[o->rest_api],
+		.variant = getenv("KATA_ATTESTER_VARIANT"),
+		.timeout_s = o->launch_process_timeout_s,
+		.initdata = access(INITDATA_DIR "/initdata.toml", F_OK) == 0,
+		.extension = COMPONENTS_EXTENSION,
+		.programs = COMPONENTS_DIR,
+		.run = COMPONENTS_RUN,
+		.parser = INITDATA_PARSER};
+	struct component_plan plan;
+
+	int r = component_plan_make(&s, &plan, e);
+	if (r == 0 && plan.pause_bundle && !o->pause_bundle[0])
+		r = path_format(o->pause_bundle, sizeof o->pause_bundle, "%s", plan.pause_bundle);
+	if (r == 0)
+		r = components_start(&plan, o->components_level != COMPONENTS_DEFAULT,
+				     o->https_proxy, o->no_proxy, &a->components, e);
+	component_plan_free(&plan);
+	return r;
+}
+
 /* Everything up to a running loop; what it made stays for the process' life. */
 static int serve(struct agent *a, struct err *e)
 {
@@ -314,6 +342,8 @@ static int serve(struct agent *a, struct err *e)
 		r = load_policy(a, e);
 	if (r == 0 && a->is_init)
 		r = load_initdata(a, e);
+	if (r == 0)
+		r = start_components(a, e);
 	if (r < 0)
 		return r;
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -324,6 +354,9 @@ static int serve(struct agent *a, struct err *e)
 	if (loop_new(&a->loop) < 0 || worker_pool_new(WORKERS, 0, &a->pool) < 0 ||
 	    strand_new(a->pool, &a->strand) < 0)
 		return err_set(e, -ENOMEM, "no memory for the agent's threads");
+	r = components_watch(a->components, a->loop);
+	if (r < 0)
+		return err_errno(e, r, "watch the guest's components");
 	r = make_storages(a, e);
 	if (r < 0)
 		return r;
@@ -396,6 +429,7 @@ static void agent_end(struct agent *a)
 	storage_table_free(a->storages);
 	watches_free(a->watches);
 	cdh_free(a->cdh);
+	components_free(a->components);
 	devices_free(a->devices);
 	engine_free(a->engine);
 	policy_free(a->policy);

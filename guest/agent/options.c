@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "guest/agent/options.h"
 
+#include "guest/agent/component-plan.h"
 #include "rpc/forward.h"
 
 #include <ctype.h>
@@ -16,7 +17,7 @@ enum kind {
 	KIND_LEVEL,   /* a log level */
 	KIND_TEXT,    /* up to .size - 1 bytes */
 	KIND_ALL,     /* the word "all" */
-	KIND_IGNORED, /* harmless without us */
+	KIND_WORD,    /* one of .words; the field is its number */
 	KIND_REFUSED, /* asks for what this agent cannot do: say so */
 };
 
@@ -25,7 +26,13 @@ struct parameter {
 	enum kind kind;
 	size_t offset, size;
 	const char *key; /* in a configuration file, or NULL */
+	const char *const *words;
 };
+
+const char *const agent_rest_apis[] = {"resource", "attestation", "all", NULL};
+/* in the order of enum component_level */
+static const char *const component_levels[] = {"none", "attestation-agent", "confidential-data-hub",
+					       "api-server-rest", NULL};
 
 #define AT(member) offsetof(struct agent_options, member), sizeof((struct agent_options *)0)->member
 
@@ -53,14 +60,15 @@ static const struct parameter parameters[] = {
 	{"agent.launch_process_timeout", KIND_SECONDS, AT(launch_process_timeout_s),
 	 "launch_process_timeout"},
 
-	/* these concern work that this agent does not do */
-	{"agent.guest_components_rest_api", KIND_IGNORED, 0, 0, "guest_components_rest_api"},
-	{"agent.https_proxy", KIND_IGNORED, 0, 0, "https_proxy"},
-	{"agent.no_proxy", KIND_IGNORED, 0, 0, "no_proxy"},
+	{"agent.guest_components_procs", KIND_WORD, AT(components_level), "guest_components_procs",
+	 component_levels},
+	{"agent.guest_components_rest_api", KIND_WORD, AT(rest_api), "guest_components_rest_api",
+	 agent_rest_apis},
+	{"agent.https_proxy", KIND_TEXT, AT(https_proxy), "https_proxy"},
+	{"agent.no_proxy", KIND_TEXT, AT(no_proxy), "no_proxy"},
 
 	{"agent.trace", KIND_REFUSED, 0, 0, "tracing"},
 	{"agent.visible_cdi_devices", KIND_REFUSED, 0, 0, "visible_cdi_devices"},
-	{"agent.guest_components_procs", KIND_REFUSED, 0, 0, "guest_components_procs"},
 	{"agent.mem_agent_enable", KIND_REFUSED, 0, 0, "mem_agent_enable"},
 };
 
@@ -94,6 +102,7 @@ void agent_options_default(struct agent_options *o)
 	o->image_pull_timeout_s = 1200;
 	o->cdi_timeout_s = 100;
 	o->launch_process_timeout_s = 6;
+	o->components_level = COMPONENTS_DEFAULT;
 	(void)snprintf(o->server_addr, sizeof o->server_addr, "vsock://-1:%d", AGENT_PORT);
 	(void)snprintf(o->state_dir, sizeof o->state_dir, "/run/kata-containers");
 }
@@ -153,6 +162,18 @@ static void set_text(const struct parse *p, const struct parameter *d, const cha
 		(void)snprintf(field, d->size, "%s", value);
 }
 
+static void set_word(const struct parse *p, const struct parameter *d, const char *value,
+		     uint32_t *field)
+{
+	for (uint32_t i = 0; value && d->words[i]; i++) {
+		if (strcmp(d->words[i], value) == 0) {
+			*field = i;
+			return;
+		}
+	}
+	complain(p, "%s=%s: no word for it", d->name, value ? value : "");
+}
+
 static void set(const struct parse *p, const struct parameter *d, const char *value)
 {
 	void *field = (char *)p->o + d->offset;
@@ -183,7 +204,8 @@ static void set(const struct parse *p, const struct parameter *d, const char *va
 	case KIND_ALL:
 		*(bool *)field = value && strcmp(value, "all") == 0;
 		break;
-	case KIND_IGNORED:
+	case KIND_WORD:
+		set_word(p, d, value, field);
 		break;
 	case KIND_REFUSED:
 		complain(p, "%s: not supported by this agent", d->name);

@@ -19,7 +19,7 @@
 #define AGENT_CMDLINE_MAX 8192
 
 /* The longest value of one, and its end. */
-#define AGENT_OPTION_MAX 128
+#define AGENT_OPTION_MAX 1024
 
 struct agent_options {
 	enum log_level log_level;
@@ -46,9 +46,16 @@ struct agent_options {
 
 	/* Where ports are asked for; environment only, for tests; "": agent_options_forward(). */
 	char forward_addr[128];
+	uint32_t components_level;	      /* enum component_level (component-plan.h) */
+	uint32_t rest_api;		      /* index of agent_rest_apis */
+	char https_proxy[256], no_proxy[512]; /* of the components; "": none */
+
 	char cdh_addr[108], pause_bundle[128];	  /* environment only, for tests; "": the usual */
 	char passfd_addr[128], console_addr[128]; /* environment only, for tests */
 };
+
+/** What agent.guest_components_rest_api may be. */
+extern const char *const agent_rest_apis[];
 
 void agent_options_default(struct agent_options *o);
 

@@ -164,7 +164,7 @@ int machine_connect(struct machine *m, unsigned port)
 	return machine_connect_from(m, port, &from);
 }
 
-int machine_boot(struct machine *m, const struct machine_options *o)
+static void start_machine(struct machine *m, const struct machine_options *o)
 {
 	char fs_socket[96];
 
@@ -172,9 +172,15 @@ int machine_boot(struct machine *m, const struct machine_options *o)
 	(void)snprintf(m->console, sizeof m->console, "%s/console", o->dir);
 	(void)snprintf(m->qmp_path, sizeof m->qmp_path, "%s/qmp.sock", o->dir);
 	(void)snprintf(fs_socket, sizeof fs_socket, "%s/fs.sock", o->dir);
+	(void)unlink(fs_socket); /* of an earlier one */
 	start_fs(m, fs_socket, o->share);
-	uint64_t begin = time_now_ms();
 	start_vmm(m, o, fs_socket);
+}
+
+int machine_boot(struct machine *m, const struct machine_options *o)
+{
+	uint64_t begin = time_now_ms();
+	start_machine(m, o);
 	int fd = -1;
 	while (fd < 0 && time_now_ms() - begin < BOOT_MS) {
 		fd = machine_connect(m, 1024);
@@ -233,4 +239,22 @@ int machine_end(struct machine *m)
 	child_destroy(&m->vmm);
 	child_destroy(&m->fs);
 	return status;
+}
+
+void machine_refuses(struct machine *m, const struct machine_options *o, struct buf *ret_console)
+{
+	int status;
+
+	start_machine(m, o);
+	if (child_wait(&m->vmm, time_deadline(BOOT_MS), &status) < 0)
+		fail_msg("the machine neither came up nor ended; its console is %s", m->console);
+	assert_int_equal(file_read(AT_FDCWD, m->console, 1 << 20, ret_console), 0);
+	machine_kill(m);
+}
+
+void machine_kill(struct machine *m)
+{
+	m->qmp = close_fd(m->qmp);
+	child_destroy(&m->vmm);
+	child_destroy(&m->fs);
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "io/child.h"
 
@@ -47,3 +48,7 @@ int machine_connect_from(struct machine *m, unsigned port, uint32_t *ret_from);
 void machine_qmp(struct machine *m, const char *command);
 /** Waits until QEMU has ended and returns its exit code, or kills it. */
 int machine_end(struct machine *m);
+/** Boots a machine that must end by itself, and tells what its console says. */
+void machine_refuses(struct machine *m, const struct machine_options *o, struct buf *ret_console);
+/** Ends QEMU at once. */
+void machine_kill(struct machine *m);

@@ -2,6 +2,7 @@
 #include "guest/agent/options.h"
 
 #include "base/testing.h"
+#include "guest/agent/component-plan.h"
 
 #include <string.h>
 
@@ -130,6 +131,32 @@ static void what_cannot_be_done_is_said(void **state)
 	assert_false(o.secure_storage_integrity);
 }
 
+static void components_are_chosen(void **state)
+{
+	struct agent_options o;
+	struct complaints c;
+
+	assert_int_equal(parse(&o, &c, ""), 0);
+	assert_int_equal(o.components_level, COMPONENTS_DEFAULT);
+	assert_string_equal(agent_rest_apis[o.rest_api], "resource");
+	assert_int_equal(parse(&o, &c,
+			       "agent.guest_components_procs=confidential-data-hub "
+			       "agent.guest_components_rest_api=all agent.no_proxy=a,b "
+			       "agent.https_proxy=http://proxy:81/"),
+			 0);
+	assert_int_equal(o.components_level, COMPONENTS_DATA_HUB);
+	assert_string_equal(agent_rest_apis[o.rest_api], "all");
+	assert_string_equal(o.https_proxy, "http://proxy:81/");
+	assert_string_equal(o.no_proxy, "a,b");
+	assert_int_equal(parse(&o, &c, "agent.guest_components_procs=none"), 0);
+	assert_int_equal(o.components_level, COMPONENTS_NONE);
+	assert_int_equal(parse(&o, &c, "agent.guest_components_procs=some"), 1);
+	assert_int_equal(o.components_level, COMPONENTS_DEFAULT);
+	assert_int_equal(parse(&o, &c, "agent.guest_components_rest_api"), 1);
+	agent_options_set(&o, "guest_components_procs", "attestation-agent", NULL, NULL);
+	assert_int_equal(o.components_level, COMPONENTS_ATTESTATION_AGENT);
+}
+
 static void the_environment_wins(void **state)
 {
 	struct agent_options o;
@@ -157,6 +184,7 @@ int main(void)
 		cmocka_unit_test(good_values),
 		cmocka_unit_test(bad_values_are_reported_and_ignored),
 		cmocka_unit_test(what_cannot_be_done_is_said),
+		cmocka_unit_test(components_are_chosen),
 		cmocka_unit_test(the_environment_wins),
 	};
 	return RUN_TESTS();
