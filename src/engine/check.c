@@ -37,14 +37,6 @@ static int check_user_namespace(const struct oci_spec *s, struct err *e)
 	return 0;
 }
 
-/* What is not done is refused, not left out. */
-static int check_unsupported(const struct oci_spec *s, struct err *e)
-{
-	if (s->intel_rdt.present)
-		return err_set(e, -EOPNOTSUPP, "intelRdt is not supported");
-	return 0;
-}
-
 /* They are fixed as soon as somebody is in the namespace: time_namespaces(7). */
 static int check_time_namespace(const struct oci_spec *s, struct err *e)
 {
@@ -79,8 +71,6 @@ int engine_check_spec(const struct engine *g, const char *id, const struct oci_s
 		r = check_user_namespace(spec, e);
 	if (r == 0)
 		r = check_time_namespace(spec, e);
-	if (r == 0)
-		r = check_unsupported(spec, e);
 	if (r == 0)
 		r = engine_trees_check(spec, e);
 	for (size_t i = 0; r == 0 && i < spec->n_sysctl; i++)

@@ -6,6 +6,7 @@
 #include "engine/launch.h"
 #include "engine/namespaces.h"
 #include "engine/procs.h"
+#include "engine/rdt.h"
 #include "sys/cgroup.h"
 
 struct engine {
@@ -21,7 +22,8 @@ struct engine_container {
 	const struct oci_spec *spec; /* borrowed */
 	char *state_dir;	     /* or NULL */
 	struct cgroup *cgroup;	     /* or NULL */
-	int device_fd;		     /* the program on the cgroup */
+	struct engine_rdt rdt;
+	int device_fd; /* the program on the cgroup */
 	enum engine_devices devices;
 	struct engine_bpf bpf;
 	char *bundle;		   /* for hooks: where the rootfs is */

@@ -189,7 +189,8 @@ static int open_cgroup(const struct cgroup *g, struct err *e)
 /* Before it does anything. */
 static int place(const struct engine_container *c, const struct engine_launch *l, struct err *e)
 {
-	return c->cgroup && c->cgroup->version == 1 ? cgroup_attach(c->cgroup, l->pid, e) : 0;
+	int r = c->cgroup && c->cgroup->version == 1 ? cgroup_attach(c->cgroup, l->pid, e) : 0;
+	return r == 0 ? engine_rdt_add(&c->rdt, l->pid, e) : r;
 }
 
 /* Hooks have time limits of their own. */
@@ -301,6 +302,7 @@ static void undo(struct engine_container *c)
 		(void)cgroup_kill(c->cgroup, time_deadline(KILL_TIMEOUT_MS), NULL);
 		(void)cgroup_remove(c->cgroup, NULL);
 	}
+	(void)engine_rdt_remove(&c->rdt, NULL);
 	if (c->state_dir)
 		(void)rmdir(c->state_dir);
 	/* To the specification such a container has lived, and ends like others. */
@@ -358,6 +360,8 @@ int engine_create(struct engine *g, const char *id, const struct oci_spec *spec,
 		r = engine_seccomp_compile(&spec->seccomp, &c->bpf, e);
 	if (r == 0)
 		r = make_cgroup(c, e);
+	if (r == 0 && spec->intel_rdt.present)
+		r = engine_rdt_make(engine_rdt_root(), id, &spec->intel_rdt, &c->rdt, e);
 	if (r == 0)
 		r = launch_init(c, rootfs, io, e);
 	if (r == 0)
@@ -654,6 +658,8 @@ int engine_delete(struct engine_container *c, struct err *e)
 	int r = engine_kill_all(c, SIGKILL, e);
 	if (r == 0 && c->cgroup)
 		r = cgroup_remove(c->cgroup, e);
+	if (r == 0)
+		r = engine_rdt_remove(&c->rdt, e);
 	if (r < 0)
 		return r; /* still there, to be tried again */
 	cgroup_free(TAKE_PTR(c->cgroup));

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The labels of a container's mounts and processes, before a kernel that seems to have SELinux. */
+/* Labels and shares of caches, before a kernel that seems to have SELinux and resctrl. */
 #include "engine/testbed.h"
 
+#include "base/fd.h"
 #include "engine/kernel.h"
+#include "oci/arena.h"
 #include "sys/mountfd.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/xattr.h>
 
 #define LABEL "system_u:object_r:container_file_t:s0:c715,c811"
@@ -152,15 +156,70 @@ static void test_labels_of_execs(void **state)
 	testbed_stop(&c);
 }
 
+static char resctrl[64];
+
+const char *__wrap_engine_rdt_root(void);
+
+const char *__wrap_engine_rdt_root(void)
+{
+	return resctrl[0] ? resctrl : NULL;
+}
+
+static void expect_task(pid_t pid)
+{
+	char path[128], want[16];
+	_cleanup_buf_ struct buf b = BUF_INIT;
+	assert_int_equal(path_format(path, sizeof path, "%s/gold/tasks", resctrl), 0);
+	assert_int_equal(file_read(AT_FDCWD, path, 100, &b), 0);
+	(void)snprintf(want, sizeof want, "%d", (int)pid);
+	if (pid)
+		assert_string_equal(b.data, want);
+	/* a file where the kernel has one that begins anew with each write */
+	assert_int_equal(file_replace(path, "", 0, 0644), 0);
+}
+
+/* Init and each exec are in the group; one that is not ours stays, one that is ours goes. */
+static void test_shares_of_caches(void **state)
+{
+	struct testbed *t = *state;
+	struct running c;
+	testbed_refuses(t, "true", "{'linux':{'intelRdt':{}}}", -EOPNOTSUPP,
+			"no resctrl is mounted");
+	assert_int_equal(path_format(resctrl, sizeof resctrl, "%s/outside", t->dir), 0);
+	testbed_refuses(t, "true", "{'linux':{'intelRdt':{'closID':'gold'}}}", -ENOENT,
+			"closID gold names no group");
+	/* this one is made, but has no tasks, as a file system has that is not resctrl */
+	testbed_refuses(t, "true", "{'linux':{'intelRdt':{}}}", -ENOENT, "add process");
+	assert_false(testbed_exists(t, "outside/c"));
+
+	char path[128];
+	assert_int_equal(path_format(path, sizeof path, "%s/gold", resctrl), 0);
+	assert_int_equal(mkdir(path, 0755), 0);
+	testbed_file(t, "outside/gold/tasks", "", 0644);
+	testbed_start(t, "c", "echo; sleep 100", "{'linux':{'intelRdt':{'closID':'gold'}}}", &c);
+	expect_task(c.init.pid);
+	struct engine_process p = ENGINE_PROCESS_INIT;
+	struct engine_stdio io = {.in = -1, .out = -1, .errout = -1};
+	struct oci_arena *arena;
+	struct oci_process *process = testbed_process("true", NULL, &arena);
+	assert_int_equal(engine_exec(c.c, process, &io, &p, NULL), 0);
+	expect_task(p.pid);
+	assert_int_equal(testbed_wait(p.pidfd), 0);
+	(void)close(p.pidfd);
+	oci_arena_free(arena);
+	testbed_stop(&c);
+	assert_true(testbed_exists(t, "outside/gold/tasks"));
+	resctrl[0] = '\0';
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, testbed_setup, testbed_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_what_is_labelled),
-		CASE(test_long_options),
-		CASE(test_without_a_label),
-		CASE(test_labels_of_execs),
+		CASE(test_what_is_labelled), CASE(test_long_options),
+		CASE(test_without_a_label),  CASE(test_labels_of_execs),
+		CASE(test_shares_of_caches),
 	};
 	said = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (said == MAP_FAILED)

@@ -145,6 +145,8 @@ static void read_intel_rdt(struct oci_reader *rd, const struct json_at *lin, str
 		.clos_id = oci_read_text(rd, &at, "closID"),
 		.l3_cache_schema = oci_read_text(rd, &at, "l3CacheSchema"),
 		.mem_bw_schema = oci_read_text(rd, &at, "memBwSchema"),
+		.enable_cmt = json_read_bool(&rd->j, &at, "enableCMT", false),
+		.enable_mbm = json_read_bool(&rd->j, &at, "enableMBM", false),
 	};
 }
 

@@ -459,6 +459,8 @@ static json_t *linux_part(struct writer *w, const struct oci_spec *s)
 		put_text(w, rdt, "closID", s->intel_rdt.clos_id);
 		put_text(w, rdt, "l3CacheSchema", s->intel_rdt.l3_cache_schema);
 		put_text(w, rdt, "memBwSchema", s->intel_rdt.mem_bw_schema);
+		put_flag(w, rdt, "enableCMT", s->intel_rdt.enable_cmt);
+		put_flag(w, rdt, "enableMBM", s->intel_rdt.enable_mbm);
 		put(w, o, "intelRdt", rdt);
 	}
 	return o;

@@ -246,6 +246,7 @@ struct oci_time_offset {
 struct oci_intel_rdt {
 	bool present;
 	char *clos_id, *l3_cache_schema, *mem_bw_schema; /* or NULL */
+	bool enable_cmt, enable_mbm;			 /* the agent API knows neither */
 };
 
 struct oci_spec {

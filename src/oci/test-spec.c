@@ -143,6 +143,24 @@ static void reads_every_member(void **state)
 	oci_spec_free(s);
 }
 
+/* What the agent API has no words for; it is not in full.json for that. */
+static void keeps_what_intel_rdt_monitors(void **state)
+{
+	static const char text[] = "{\"ociVersion\":\"1.2.0\",\"linux\":{\"intelRdt\":"
+				   "{\"enableCMT\":true,\"enableMBM\":true}}}";
+	struct oci_spec *s = NULL;
+	struct err e = ERR_INIT;
+	if (oci_spec_parse(text, strlen(text), &s, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_true(s->intel_rdt.present && s->intel_rdt.enable_cmt && s->intel_rdt.enable_mbm);
+	json_t *j = oci_spec_to_json(s);
+	json_t *rdt = json_object_get(json_object_get(j, "linux"), "intelRdt");
+	assert_true(json_is_true(json_object_get(rdt, "enableCMT")));
+	assert_true(json_is_true(json_object_get(rdt, "enableMBM")));
+	json_decref(j);
+	oci_spec_free(s);
+}
+
 /* A spec written and read again is the same; of full.json nothing at all gets lost. */
 static void writes_what_it_reads(void **state)
 {
@@ -599,6 +617,7 @@ int main(void)
 		cmocka_unit_test(reads_limits_and_seccomp),
 		cmocka_unit_test(reads_a_pod),
 		cmocka_unit_test(reads_every_member),
+		cmocka_unit_test(keeps_what_intel_rdt_monitors),
 		cmocka_unit_test(writes_what_it_reads),
 		cmocka_unit_test(a_bundle_is_loaded),
 		cmocka_unit_test(wrong_fields_are_refused),
