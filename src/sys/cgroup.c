@@ -199,7 +199,7 @@ static bool is_mount_of(const char *dir, const char *name, long magic)
 	char path[PATH_MAX];
 	struct statfs fs;
 	return path_format(path, sizeof path, "%s/%s", dir, name) == 0 && statfs(path, &fs) == 0 &&
-	       fs.f_type == magic;
+	       (long)fs.f_type == magic;
 }
 
 int cgroup_version(const char *root)
