@@ -104,6 +104,10 @@ struct agent {
 	bool looking;
 	struct loop_timer *look;
 
+	/* tidy.c */
+	struct loop_timer *tidy;
+	bool untidy; /* it will be done */
+
 	/* reaper.c */
 	unsigned jobs; /* on their way: a dead child may be one that a job still waits for */
 	struct loop_signal *sigchld;
@@ -279,6 +283,13 @@ int forget_start(struct agent *a);
 void forget_stop(struct agent *a);
 /** The container of that spec is removed: lets the host have back what it held of its files. */
 void forget_files(struct agent *a, const struct oci_spec *s);
+
+/* ---- tidy.c ------------------------------------------------------------------------------- */
+
+int tidy_start(struct agent *a);
+void tidy_stop(struct agent *a);
+/** Something was freed that others like it will follow: gives memory back a little later. */
+void tidy_later(struct agent *a);
 
 /* ---- oom.c -------------------------------------------------------------------------------- */
 

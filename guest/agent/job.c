@@ -3,6 +3,7 @@
 
 static void job_free(struct job *j)
 {
+	tidy_later(j->agent);
 	if (j->container)
 		container_unref(j->container);
 	(void)close_fd(j->in);

@@ -381,6 +381,8 @@ static int serve(struct agent *a, struct err *e)
 	if (r == 0)
 		r = forget_start(a);
 	if (r == 0)
+		r = tidy_start(a);
+	if (r == 0)
 		r = copier_start(a);
 	if (r == 0 && !a->is_init)
 		r = loop_signal_new(a->loop, SIGTERM, on_signal, a, &term);
@@ -420,6 +422,7 @@ static void agent_end(struct agent *a)
 	console_free(a->console);
 	oom_stop(a);
 	forget_stop(a);
+	tidy_stop(a);
 	reaper_stop(a);
 	worker_pool_free(a->pool);
 	hotplug_free(a->hotplug);

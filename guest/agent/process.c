@@ -66,6 +66,7 @@ void process_destroy(struct process *p)
 {
 	struct container *c = p->container;
 
+	tidy_later(c->agent);
 	list_del(&p->link);
 	c->n_processes--;
 	flow_in_free(TAKE_PTR(p->flow_in));
