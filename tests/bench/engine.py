@@ -43,12 +43,17 @@ def write_bundle(work):
             json.dump(spec, f)
 
 
-def measure(build, rounds):
-    """{name: [ms]}, in namespaces that are thrown away (scripts/box)."""
+def use_one_version():
+    """Whether there are control groups of version 2."""
     # crun takes version 1's hierarchies or version 2's, and refuses a machine with both.
     if os.path.ismount(CGROUP + "/unified"):
         subprocess.run(["umount", CGROUP + "/unified"], check=True)
-    cgroups = os.path.exists(CGROUP + "/cgroup.controllers")
+    return os.path.exists(CGROUP + "/cgroup.controllers")
+
+
+def measure(build, rounds):
+    """{name: [ms]}, in namespaces that are thrown away (scripts/box)."""
+    cgroups = use_one_version()
     work = tempfile.mkdtemp(dir="/run")
     try:
         write_bundle(work)
