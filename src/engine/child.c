@@ -80,6 +80,7 @@ static int keep_only(struct engine_child *c, struct err *e)
 	if (syscall(SYS_close_range, proc >= 0 ? 5 : 4, ~0U, 0) < 0)
 		return err_errno(e, -errno, "close descriptors");
 	c->conn = 3;
+	c->trees.conn = c->conn;
 	c->proc_fd = proc >= 0 ? 4 : -EBADF;
 	return 0;
 }

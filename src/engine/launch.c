@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "engine/trees.h"
 #include "sys/scm.h"
 
 #include <fcntl.h>
@@ -166,6 +167,13 @@ static int take(struct engine_launch *l, const struct engine_msg *m, int fd, str
 		if (fd >= 0)
 			break;
 		return 0;
+	case ENGINE_MSG_FILESYSTEM: {
+		if (fd < 0)
+			break;
+		int r = engine_trees_answer(l, fd, e);
+		(void)close(fd);
+		return r;
+	}
 	case ENGINE_MSG_GO:
 	case ENGINE_MSG_TREE:
 		break;

@@ -189,7 +189,21 @@ static int change(const struct engine_mount *j, int mount_fd, int target, struct
 	return r < 0 ? err_errno(e, r, "mount %s: make it read-only", j->m->destination) : 0;
 }
 
-/* Made, with all but the flags for the tree; *@ret_fd is the detached mount. */
+/* It shows a namespace that may belong to another user namespace than the container's. */
+static bool is_of_namespace(const struct engine_mount *j)
+{
+	return j->job->user_ns && (strcmp(j->type, "proc") == 0 || strcmp(j->type, "mqueue") == 0 ||
+				   strcmp(j->type, "cgroup2") == 0);
+}
+
+static int make_by_engine(const struct engine_mount *j, int fs_fd, uint64_t attr, struct err *e)
+{
+	_cleanup_close_ int fd = engine_trees_ask(j->trees, fs_fd);
+	int r = fd < 0 ? fd : mountfd_set_attr(fd, attr, 0, false);
+	return r < 0 ? err_errno(e, r, "%s of another user namespace", j->type) : TAKE_FD(fd);
+}
+
+/* Made, with all but the flags for the tree. Returns the detached mount. */
 static int make_new(const struct engine_mount *j, struct err *e)
 {
 	const struct engine_mount_options *o = &j->options;
@@ -205,7 +219,12 @@ static int make_new(const struct engine_mount *j, struct err *e)
 		data[n++] = (struct mountfd_option){.key = "ro"};
 	if (label) /* without quotes, as no comma ends a value of fsconfig(2) */
 		data[n++] = (struct mountfd_option){.key = "context", .value = label};
-	return mountfd_new(j->type, j->m->source ? j->m->source : j->type, data, n, attr, e);
+	const char *source = j->m->source ? j->m->source : j->type;
+	int fd = mountfd_new(j->type, source, data, n, attr, e);
+	if (fd != -EPERM || !is_of_namespace(j))
+		return fd;
+	_cleanup_close_ int fs_fd = mountfd_open(j->type, source, data, n, e);
+	return fs_fd < 0 ? fs_fd : make_by_engine(j, fs_fd, attr, e);
 }
 
 static int mount_new(struct engine_mount *j, struct err *e)
@@ -333,6 +352,7 @@ int engine_rootfs_mounts(int root_fd, const struct engine_job *job,
 					 .job = job,
 					 .m = m,
 					 .type = m->type ? m->type : "",
+					 .trees = trees,
 					 .tree = i < trees->n ? trees->mounts[i] : -EBADF};
 		int r = engine_mount_options_parse(&m->options, &j.options, e);
 		if (r < 0)

@@ -4,6 +4,7 @@
 
 #include "engine/job.h"
 #include "engine/mount-options.h"
+#include "engine/trees.h"
 
 struct engine_mount {
 	int root_fd;
@@ -11,6 +12,7 @@ struct engine_mount {
 	const struct oci_mount *m;
 	const char *type;
 	struct engine_mount_options options;
+	const struct engine_trees *trees;
 	int tree; /* what the engine has opened for it, or -EBADF */
 };
 

@@ -291,6 +291,41 @@ static void test_denied_groups(void **state)
 	assert_int_equal(waitpid(holder, NULL, 0), holder);
 }
 
+#define QUEUES "'mounts+':[{'destination':'/q','type':'mqueue','options':['ro','nosuid']}]"
+
+/* What is shown of namespaces is theirs, although they belong to another user namespace. */
+static void test_namespaces_of_others(void **state)
+{
+	struct testbed *t = *state;
+	struct running c;
+	char patch[2048];
+	static const char see[] = "id -u; cat /proc/1/comm; grep -o ' /q mqueue ro,nosuid' "
+				  "/proc/mounts; ls /q; touch /q/x; ls -d /proc/self/ns";
+	own(t, "rootfs", 100000);
+	testbed_start(t, "pod", "touch /q/of-the-pod; echo; sleep 100",
+		      "{'mounts+':[{'destination':'/q','type':'mqueue'}],'linux':{'namespaces':[" NS
+		      "]}}",
+		      &c);
+	assert_int_equal(
+		path_format(patch, sizeof patch,
+			    "{'linux':{'namespaces':[{'type':'mount'},{'type':'uts'},"
+			    "{'type':'ipc','path':'/proc/%d/ns/ipc'},"
+			    "{'type':'pid','path':'/proc/%d/ns/pid'},{'type':'user'}]," MAPS
+			    "}," QUEUES "}",
+			    (int)c.init.pid, (int)c.init.pid),
+		0);
+	testbed_expect(t, see, patch, 0,
+		       "0\nsleep\n /q mqueue ro,nosuid\nof-the-pod\n"
+		       "touch: /q/x: Read-only file system\n/proc/self/ns\n");
+	testbed_stop(&c);
+	/* those of the engine, where the container has none */
+	testbed_expect(
+		t, "test -d /proc/$$/ns && ls -d /q; echo 1 > /proc/sys/kernel/msgmax",
+		"{'linux':{'namespaces':[{'type':'mount'},{'type':'uts'},{'type':'user'}]," MAPS
+		"}," QUEUES "}",
+		1, "/q\nsh: can't create /proc/sys/kernel/msgmax: Permission denied\n");
+}
+
 static void test_own_is_refused(void **state)
 {
 	testbed_refuses(*state, "true",
@@ -456,6 +491,7 @@ int main(void)
 		CASE(test_no_mount_gets_out),
 		CASE(test_execs_and_joins),
 		CASE(test_denied_groups),
+		CASE(test_namespaces_of_others),
 		CASE(test_own_is_refused),
 		CASE(test_time),
 		CASE(test_time_with_users),

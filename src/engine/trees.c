@@ -8,10 +8,12 @@
 #include "sys/userns.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
 
 #define INDEX_ROOT (-1)
+#define MQUEUE_MAGIC 0x19800202 /* ipc/mqueue.c */
 
 bool engine_mount_is_bind(const struct oci_mount *m, const struct engine_mount_options *o)
 {
@@ -176,4 +178,42 @@ int engine_trees_keep(struct engine_trees *t, size_t n_mounts, int index, int fd
 	}
 	*place = fd;
 	return 0;
+}
+
+int engine_trees_ask(const struct engine_trees *t, int fs_fd)
+{
+	struct engine_msg m = {.type = ENGINE_MSG_FILESYSTEM};
+	int mount_fd = -EBADF;
+	size_t n_fds = 1;
+	int r = scm_send(t->conn, &m, sizeof m, &fs_fd, 1);
+	if (r < 0)
+		return r;
+	ssize_t n = scm_recv(t->conn, &m, sizeof m, &mount_fd, &n_fds, -1);
+	if (n == sizeof m && m.type == ENGINE_MSG_TREE && n_fds)
+		return mount_fd;
+	if (n_fds)
+		(void)close_fd(mount_fd);
+	return n == sizeof m && m.type == ENGINE_MSG_TREE && m.pid < 0 ? m.pid : -ECANCELED;
+}
+
+/* All of these show what the child is in already; others might be somebody else's. */
+static int make_filesystem(int fs_fd)
+{
+	_cleanup_close_ int fd = mountfd_make(fs_fd, "", 0, NULL);
+	if (fd < 0)
+		return fd;
+	return mountfd_is_fs(fd, PROC_SUPER_MAGIC) || mountfd_is_fs(fd, MQUEUE_MAGIC) ||
+			       mountfd_is_fs(fd, CGROUP2_SUPER_MAGIC)
+		       ? TAKE_FD(fd)
+		       : -EPERM;
+}
+
+int engine_trees_answer(const struct engine_launch *l, int fs_fd, struct err *e)
+{
+	_cleanup_close_ int mount_fd = make_filesystem(fs_fd);
+	struct engine_msg m = {.type = ENGINE_MSG_TREE, .pid = mount_fd < 0 ? mount_fd : 0};
+	int r = scm_send(l->conn, &m, sizeof m, &mount_fd, mount_fd >= 0);
+	if (r == -EPIPE || r == -ECONNRESET)
+		return 0; /* it has ended; whoever waits for it finds out why */
+	return r < 0 ? err_errno(e, r, "hand a mount to the container's process") : 0;
 }

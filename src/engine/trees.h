@@ -3,6 +3,9 @@
  * Trees that the engine opens for a child, because the child could not: in a user namespace it has
  * no rights over what lies on the way to a source, and an id-mapped mount can only be made by who
  * owns the filesystem. They are detached mounts, sent over the child's socket before its first GO.
+ *
+ * And those that it finds it cannot make: filesystems of namespaces that belong to another user
+ * namespace than its own, as when it has joined them, or stayed in the engine's.
  */
 #pragma once
 
@@ -14,9 +17,10 @@ struct engine_trees {
 	int root;
 	int *mounts; /* one for each mount of the spec, or NULL: none at all */
 	size_t n;
+	int conn; /* to the engine; borrowed */
 };
 
-#define ENGINE_TREES_INIT ((struct engine_trees){.root = -EBADF})
+#define ENGINE_TREES_INIT ((struct engine_trees){.root = -EBADF, .conn = -EBADF})
 
 /** Is it to be shown with other owners: by its mappings or by its options? */
 bool engine_mount_is_mapped(const struct oci_mount *m, const struct engine_mount_options *o);
@@ -38,3 +42,11 @@ int engine_trees_send(const struct engine_launch *l, const struct oci_spec *spec
 
 /** Child: keeps what has come with the number @index; -EBADMSG (and @fd closed) if it is odd. */
 int engine_trees_keep(struct engine_trees *t, size_t n_mounts, int index, int fd);
+
+/**
+ * Child: has the engine make what mountfd_open() has begun in the child's namespaces, without
+ * flags. Returns the detached mount, or a negative errno.
+ */
+int engine_trees_ask(const struct engine_trees *t, int fs_fd);
+/** Engine: the answer. Nothing but proc, mqueue and cgroup2. @fs_fd is borrowed. */
+int engine_trees_answer(const struct engine_launch *l, int fs_fd, struct err *e);

@@ -12,6 +12,8 @@
  *				PID + pidfd
  *	engine -> child		TREE + mount	for each that the child cannot take itself
  *	engine -> child		GO		id maps are written
+ *	child -> engine		FILESYSTEM + it	for each that the child may not make
+ *	engine -> child		TREE + mount
  *	child -> engine		PTY + master	(only with a terminal)
  *	child -> engine		MOUNTED		(only with createRuntime hooks)
  *	engine -> child		GO
@@ -32,7 +34,8 @@ enum engine_msg_type {
 	ENGINE_MSG_PTY,
 	ENGINE_MSG_MOUNTED,
 	ENGINE_MSG_READY,
-	ENGINE_MSG_TREE, /* its pid is the number of the mount, or -1 for the root */
+	ENGINE_MSG_TREE,       /* its pid is the number of the mount, or -1 for the root */
+	ENGINE_MSG_FILESYSTEM, /* the TREE's pid is a negative errno, if it has no descriptor */
 };
 
 struct engine_msg {

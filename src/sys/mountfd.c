@@ -37,8 +37,8 @@ static int configure(int fs_fd, const char *fstype, const struct mountfd_option 
 	return r < 0 ? fail(fs_fd, -errno, e, fstype, "option", o->key) : 0;
 }
 
-int mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
-		size_t n_options, uint64_t attr, struct err *e)
+int mountfd_open(const char *fstype, const char *source, const struct mountfd_option *options,
+		 size_t n_options, struct err *e)
 {
 	_cleanup_close_ int fs_fd = fsopen(fstype, FSOPEN_CLOEXEC);
 	if (fs_fd < 0)
@@ -50,10 +50,22 @@ int mountfd_new(const char *fstype, const char *source, const struct mountfd_opt
 		if (r < 0)
 			return r;
 	}
+	return TAKE_FD(fs_fd);
+}
+
+int mountfd_make(int fs_fd, const char *fstype, uint64_t attr, struct err *e)
+{
 	if (fsconfig(fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return fail(fs_fd, -errno, e, fstype, "make", "an instance");
 	int fd = fsmount(fs_fd, FSMOUNT_CLOEXEC, (unsigned)attr);
 	return fd < 0 ? fail(fs_fd, -errno, e, fstype, "mount", "") : fd;
+}
+
+int mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
+		size_t n_options, uint64_t attr, struct err *e)
+{
+	_cleanup_close_ int fs_fd = mountfd_open(fstype, source, options, n_options, e);
+	return fs_fd < 0 ? fs_fd : mountfd_make(fs_fd, fstype, attr, e);
 }
 
 int mountfd_clone(int dir_fd, const char *path, bool recursive)

@@ -25,6 +25,15 @@ struct mountfd_option {
 int mountfd_new(const char *fstype, const char *source, const struct mountfd_option *options,
 		size_t n_options, uint64_t attr, struct err *e);
 
+/**
+ * The two halves of mountfd_new(). A filesystem that belongs to a namespace (proc, mqueue, cgroup2)
+ * is of those that the first is called in; the rights over them are needed for the second, which
+ * may be another process'.
+ */
+int mountfd_open(const char *fstype, const char *source, const struct mountfd_option *options,
+		 size_t n_options, struct err *e);
+int mountfd_make(int fs_fd, const char *fstype, uint64_t attr, struct err *e);
+
 /** A detached copy of the mount at @dir_fd/@path ("" and an O_PATH descriptor: that itself). */
 int mountfd_clone(int dir_fd, const char *path, bool recursive);
 

@@ -312,6 +312,9 @@ feature("userns", "seccomp-user", maps(MAPS), user(7, 7), at("process.noNewPrivi
             {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 17}]}),
         look("call mkdir"))
 feature("userns", "host-network", maps(MAPS), without("network"))
+feature("userns", "path-all", maps(MAPS), at("hostname", None), namespace("network", "@NS@/net"),
+        namespace("ipc", "@NS@/ipc"), namespace("uts", "@NS@/uts"), namespace("pid", "@NS@/pid"),
+        look("list /dev/mqueue", "read /proc/1/comm"))
 feature("userns", "sysctl", maps(MAPS), at("linux.sysctl", {"kernel.domainname": "d.example"}))
 feature("userns", "readonly", maps(MAPS), at("root.readonly", True), look("write /x"))
 
