@@ -146,8 +146,9 @@ static void reads_every_member(void **state)
 /* What the agent API has no words for; it is not in full.json for that. */
 static void keeps_what_intel_rdt_monitors(void **state)
 {
-	static const char text[] = "{\"ociVersion\":\"1.2.0\",\"linux\":{\"intelRdt\":"
-				   "{\"enableCMT\":true,\"enableMBM\":true}}}";
+	static const char text[] =
+		"{\"ociVersion\":\"1.2.0\",\"root\":{\"path\":\"r\"},\"linux\":{\"intelRdt\":"
+		"{\"enableCMT\":true,\"enableMBM\":true}}}";
 	struct oci_spec *s = NULL;
 	struct err e = ERR_INIT;
 	if (oci_spec_parse(text, strlen(text), &s, &e) < 0)
