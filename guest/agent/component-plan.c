@@ -7,6 +7,7 @@
 #include "io/tool.h"
 
 #include <fcntl.h>
+#include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
 
