@@ -13,73 +13,21 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "fmt/toml.h"
+#include "guest/parse/lock.h"
 
-#include <grp.h>
 #include <jansson.h>
-#include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #define INPUT_MAX (16u << 20)
 #define OUTPUT_MAX (16u << 20)
-/* TOML takes some fifty times its text. */
-#define MEMORY_MAX (384u << 20)
-#define CPU_SECONDS_MAX 10
-#define NOBODY 65534
 
 static int complain(const char *sentence)
 {
 	(void)dprintf(STDERR_FILENO, "%s\n", sentence);
 	return 1;
-}
-
-/* ---- Locking ourselves in ------------------------------------------------------------------ */
-
-static int limit(int what, rlim_t value)
-{
-	const struct rlimit l = {.rlim_cur = value, .rlim_max = value};
-	return setrlimit((__rlimit_resource_t)what, &l);
-}
-
-/* Only memory, the descriptors that are open, and the end. */
-static int filter(void)
-{
-	static const int allowed[] = {
-		SCMP_SYS(read),		SCMP_SYS(write),	  SCMP_SYS(brk),
-		SCMP_SYS(mmap),		SCMP_SYS(munmap),	  SCMP_SYS(mremap),
-		SCMP_SYS(mprotect),	SCMP_SYS(madvise),	  SCMP_SYS(futex),
-		SCMP_SYS(fstat),	SCMP_SYS(newfstatat),	  SCMP_SYS(lseek),
-		SCMP_SYS(exit),		SCMP_SYS(exit_group),	  SCMP_SYS(close),
-		SCMP_SYS(getrandom),	SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
-		SCMP_SYS(clock_gettime)};
-
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
-	if (!ctx)
-		return -ENOMEM;
-	int r = 0;
-	for (size_t i = 0; r == 0 && i < sizeof allowed / sizeof *allowed; i++)
-		r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
-	if (r == 0)
-		r = seccomp_load(ctx);
-	seccomp_release(ctx);
-	return r;
-}
-
-static int lock_in(void)
-{
-	if (limit(RLIMIT_AS, MEMORY_MAX) < 0 || limit(RLIMIT_CPU, CPU_SECONDS_MAX) < 0 ||
-	    limit(RLIMIT_CORE, 0) < 0)
-		return -errno;
-	if (getuid() == 0 && (setgroups(0, NULL) < 0 || setresgid(NOBODY, NOBODY, NOBODY) < 0 ||
-			      setresuid(NOBODY, NOBODY, NOBODY) < 0))
-		return -errno;
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return -errno;
-	return filter();
 }
 
 /* ---- Input, output ------------------------------------------------------------------------- */
@@ -119,20 +67,17 @@ static int write_all(const char *data, size_t len)
 
 /* ---- gzip ---------------------------------------------------------------------------------- */
 
-static int gunzip(const struct buf *in)
+static int inflate_all(z_stream *z)
 {
 	static unsigned char chunk[65536];
-	z_stream z = {.next_in = (unsigned char *)in->data, .avail_in = (unsigned)in->len};
 	size_t total = 0;
 	int r = Z_OK;
 
-	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK) /* 16: with a gzip header */
-		return complain("no memory to unpack it");
 	while (r != Z_STREAM_END) {
-		z.next_out = chunk;
-		z.avail_out = sizeof chunk;
-		r = inflate(&z, Z_NO_FLUSH);
-		size_t n = sizeof chunk - z.avail_out;
+		z->next_out = chunk;
+		z->avail_out = sizeof chunk;
+		r = inflate(z, Z_NO_FLUSH);
+		size_t n = sizeof chunk - z->avail_out;
 		if (r != Z_OK && r != Z_STREAM_END)
 			return complain(r == Z_BUF_ERROR ? "gzip: it is cut off"
 							 : "gzip: it is damaged, or no gzip");
@@ -142,8 +87,18 @@ static int gunzip(const struct buf *in)
 		if (write_all((const char *)chunk, n))
 			return 1;
 	}
-	(void)inflateEnd(&z);
 	return 0;
+}
+
+static int gunzip(const struct buf *in)
+{
+	z_stream z = {.next_in = (unsigned char *)in->data, .avail_in = (unsigned)in->len};
+
+	if (inflateInit2(&z, 16 + MAX_WBITS) != Z_OK) /* 16: with a gzip header */
+		return complain("no memory to unpack it");
+	int r = inflate_all(&z);
+	(void)inflateEnd(&z);
+	return r;
 }
 
 /* ---- TOML ---------------------------------------------------------------------------------- */
@@ -204,7 +159,8 @@ static int toml_to_json(const struct buf *in)
 	if (toml_parse(in->data ? in->data : "", in->len, "TOML", &doc, &e) < 0)
 		return complain(e.text);
 	json_t *root = to_json(toml_root(doc));
-	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	_cleanup_free_ char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	json_decref(root);
 	if (!text)
 		return complain("it cannot be said in JSON");
 	return write_all(text, strlen(text));
@@ -212,7 +168,7 @@ static int toml_to_json(const struct buf *in)
 
 int main(int argc, char **argv)
 {
-	struct buf in = BUF_INIT;
+	_cleanup_buf_ struct buf in = BUF_INIT;
 
 	if (argc != 2 || (strcmp(argv[1], "gunzip") != 0 && strcmp(argv[1], "toml") != 0))
 		return complain("usage: kata-agent-parse gunzip|toml"), 2;
