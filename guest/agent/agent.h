@@ -344,3 +344,12 @@ void guest_metrics(void *ctx, struct rpc_call *call);
 int service_start(struct agent *a, int listen_fd);
 /** Answers with google.protobuf.Empty. */
 void reply_empty(struct rpc_call *call);
+
+/* ---- prepare.c, ports.c ------------------------------------------------------------------- */
+
+/** What comes before anything is served. A failure means that nothing may be. */
+int prepare(struct agent *a, struct err *e);
+/** Listens at "vsock://CID:PORT", where CID -1 is any, or "unix://PATH"; a descriptor. */
+int ports_listen(const char *address, struct err *e);
+/** Opens those that the options ask for; failures are logged. */
+void ports_open(struct agent *a);

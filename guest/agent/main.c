@@ -12,22 +12,18 @@
 #include "base/fd.h"
 #include "guest/agent/components.h"
 #include "guest/agent/config-file.h"
-#include "guest/agent/extension.h"
 #include "guest/agent/init.h"
 #include "guest/agent/initdata.h"
 #include "guest/agent/pause.h"
 #include "guest/agent/pod-users.h"
-#include "rpc/listen.h"
 
 #include <fcntl.h>
-#include <linux/vm_sockets.h>
 #include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #define CGROUP_ROOT "/sys/fs/cgroup"
-#define COMPONENTS_DIR "/usr/local/bin"
 #define MODULES_DIR "/lib/modules"
 /* What the runtime connects by comes first in the list of modules. */
 #define TRANSPORT_MODULE "vmw_vsock_virtio_transport"
@@ -76,22 +72,6 @@ static void read_options(struct agent *a)
 	log_set_level(a->options.log_level);
 }
 
-/* "vsock://CID:PORT", where CID -1 is any, or "unix://PATH". */
-static int open_server(const char *address, struct err *e)
-{
-	int cid;
-	unsigned port;
-	char end;
-
-	if (strncmp(address, "unix://", 7) == 0)
-		return rpc_listen_unix(address, RPC_LISTEN_REPLACE_STALE, e);
-	if (sscanf(address, "vsock://%d:%u%c", &cid, &port, &end) != 2)
-		return err_set(e, -EINVAL,
-			       "server address \"%s\": neither vsock://CID:PORT nor unix://PATH",
-			       address);
-	return rpc_listen_vsock(cid < 0 ? VMADDR_CID_ANY : (uint32_t)cid, port, e);
-}
-
 static const char *find_cgroup_root(const struct agent *a)
 {
 	const char *root = a->options.cgroup_root[0] ? a->options.cgroup_root : CGROUP_ROOT;
@@ -116,94 +96,6 @@ static int start_engine(struct agent *a, struct err *e)
 					 .network_is_pods = a->is_init,
 					 .apparmor_optional = true};
 	return engine_new(&o, &a->engine, e);
-}
-
-/* With a policy that cannot be read nothing is allowed, not even to say so: better no agent. */
-static int load_policy(struct agent *a, struct err *e)
-{
-	bool asked = a->options.policy_file[0];
-	const char *path = asked ? a->options.policy_file : POLICY_FILE;
-
-	if (policy_new(&a->policy) < 0)
-		return err_set(e, -ENOMEM, "no memory for the policy");
-	int r = policy_load_file(a->policy, path, e);
-	if (r == -ENOENT && !asked)
-		return 0;
-	if (r == 0)
-		log_info("the policy %s is in force", path);
-	return r;
-}
-
-static int start_logging(struct agent *a, struct err *e)
-{
-	if (!a->options.log_vport)
-		return 0;
-	int fd = rpc_listen_vsock(VMADDR_CID_ANY, a->options.log_vport, e);
-	if (fd < 0)
-		return fd;
-	int r = logging_listen(a->logging, a->loop, fd);
-	if (r < 0) {
-		(void)close_fd(fd);
-		return err_errno(e, r, "serve the log");
-	}
-	return 0;
-}
-
-static int start_forward(struct agent *a, struct err *e)
-{
-	const char *address = agent_options_forward(&a->options);
-	int fd = address ? open_server(address, e) : 0;
-	if (!address || fd < 0)
-		return fd;
-	int r = forward_new(a->loop, fd, &a->forward);
-	if (r < 0) {
-		(void)close_fd(fd);
-		return err_errno(e, r, "serve forwarded ports");
-	}
-	return 0;
-}
-
-static int start_passfd(struct agent *a, struct err *e)
-{
-	char address[sizeof a->options.passfd_addr];
-
-	if (a->options.passfd_addr[0])
-		(void)snprintf(address, sizeof address, "%s", a->options.passfd_addr);
-	else if (a->options.passfd_vport)
-		(void)snprintf(address, sizeof address, "vsock://-1:%u", a->options.passfd_vport);
-	else
-		return 0;
-	int fd = open_server(address, e);
-	if (fd < 0)
-		return fd;
-	int r = passfd_new(a->loop, fd, &a->passfd);
-	if (r < 0) {
-		(void)close_fd(fd);
-		return err_errno(e, r, "serve streams for stdio");
-	}
-	return 0;
-}
-
-static int start_console(struct agent *a, struct err *e)
-{
-	const struct agent_options *o = &a->options;
-	char address[sizeof o->console_addr];
-
-	if (!o->debug_console && !o->devmode && !o->console_addr[0])
-		return 0;
-	if (!o->debug_console_vport && !o->console_addr[0])
-		return console_on_machine(a->loop, &a->console, e);
-	if (o->console_addr[0])
-		(void)snprintf(address, sizeof address, "%s", o->console_addr);
-	else
-		(void)snprintf(address, sizeof address, "vsock://-1:%u", o->debug_console_vport);
-	int fd = open_server(address, e);
-	if (fd < 0)
-		return fd;
-	int r = console_listen(a->loop, fd, &a->console, e);
-	if (r < 0)
-		(void)close_fd(fd);
-	return r;
 }
 
 /* The modules that are not on the way to the runtime, while it connects. */
@@ -269,60 +161,38 @@ static int make_storages(struct agent *a, struct err *e)
 	return r < 0 ? err_errno(e, r, "make the table of storages") : 0;
 }
 
-/* Disks of files that what follows may be on. Nothing where the command line names none. */
-static int mount_extensions(struct agent *a, struct err *e)
+/* The loop, its workers, and what answers requests by them; not yet the requests themselves. */
+static int make_parts(struct agent *a, struct err *e)
 {
-	_cleanup_buf_ struct buf cmdline = BUF_INIT;
-	struct extensions x;
-
-	int r = file_read(AT_FDCWD, "/proc/cmdline", AGENT_CMDLINE_MAX, &cmdline);
+	if (loop_new(&a->loop) < 0 || worker_pool_new(WORKERS, 0, &a->pool) < 0 ||
+	    strand_new(a->pool, &a->strand) < 0)
+		return err_set(e, -ENOMEM, "no memory for the agent's threads");
+	int r = components_watch(a->components, a->loop);
 	if (r < 0)
-		return err_errno(e, r, "read the kernel's command line");
-	r = extensions_parse(cmdline.data ? cmdline.data : "", &x, e);
-	if (r < 0 || x.n == 0)
+		return err_errno(e, r, "watch the guest's components");
+	r = make_storages(a, e);
+	if (r < 0)
 		return r;
-	if (modules_load_present(a->modules, NULL, e) < 0)
-		log_error("%s", e->text);
-	return extensions_mount(&x, a->modules, a->options.hotplug_timeout_s * 1000ULL, e);
-}
-
-/* Before anything is served: it may forbid it. Needs the disks, so the modules do not wait. */
-static int load_initdata(struct agent *a, struct err *e)
-{
-	const struct initdata_places places = {
-		.dev = "/dev", .parser = INITDATA_PARSER, .dir = INITDATA_DIR};
-
-	if (access(INITDATA_PARSER, X_OK) < 0)
-		return 0; /* an image for pods without */
-	if (modules_load_present(a->modules, NULL, e) < 0)
-		log_error("%s", e->text);
-	return initdata_load(&places, a->policy, e);
-}
-
-/* Before anything is served, since they may be needed for it; most images have none. */
-static int start_components(struct agent *a, struct err *e)
-{
-	struct agent_options *o = &a->options;
-	const struct component_settings s = {
-		.level = (enum component_level)o->components_level,
-		.rest_api = agent_rest_apis[o->rest_api],
-		.variant = getenv("KATA_ATTESTER_VARIANT"),
-		.timeout_s = o->launch_process_timeout_s,
-		.initdata = access(INITDATA_DIR "/initdata.toml", F_OK) == 0,
-		.extension = COMPONENTS_EXTENSION,
-		.programs = COMPONENTS_DIR,
-		.run = COMPONENTS_RUN,
-		.parser = INITDATA_PARSER};
-	struct component_plan plan;
-
-	int r = component_plan_make(&s, &plan, e);
-	if (r == 0 && plan.pause_bundle && !o->pause_bundle[0])
-		r = path_format(o->pause_bundle, sizeof o->pause_bundle, "%s", plan.pause_bundle);
+	ports_open(a);
+	r = reaper_start(a);
 	if (r == 0)
-		r = components_start(&plan, o->components_level != COMPONENTS_DEFAULT,
-				     o->https_proxy, o->no_proxy, &a->components, e);
-	component_plan_free(&plan);
-	return r;
+		r = oom_start(a);
+	if (r == 0)
+		r = forget_start(a);
+	if (r == 0)
+		r = tidy_start(a);
+	if (r == 0)
+		r = copier_start(a);
+	return r < 0 ? err_errno(e, r, "start serving") : 0;
+}
+
+static void say_ready(const struct agent *a)
+{
+	struct timespec up = {0};
+
+	(void)clock_gettime(CLOCK_BOOTTIME, &up);
+	log_info("kata-agent " AGENT_VERSION " is listening on %s, %lld.%03ld s after boot",
+		 a->options.server_addr, (long long)up.tv_sec, up.tv_nsec / 1000000);
 }
 
 /* Everything up to a running loop; what it made stays for the process' life. */
@@ -336,65 +206,25 @@ static int serve(struct agent *a, struct err *e)
 	if (modules_load_present(a->modules, TRANSPORT_MODULE, e) < 0)
 		log_error("%s", e->text);
 	r = start_engine(a, e);
-	if (r == 0 && a->is_init)
-		r = mount_extensions(a, e);
 	if (r == 0)
-		r = load_policy(a, e);
-	if (r == 0 && a->is_init)
-		r = load_initdata(a, e);
-	if (r == 0)
-		r = start_components(a, e);
+		r = prepare(a, e);
 	if (r < 0)
 		return r;
 	(void)signal(SIGPIPE, SIG_IGN);
-	int fd = open_server(a->options.server_addr, e);
+	/* Early: a runtime that connects now waits for the rest, instead of trying again later. */
+	int fd = ports_listen(a->options.server_addr, e);
 	if (fd < 0)
 		return fd;
-
-	if (loop_new(&a->loop) < 0 || worker_pool_new(WORKERS, 0, &a->pool) < 0 ||
-	    strand_new(a->pool, &a->strand) < 0)
-		return err_set(e, -ENOMEM, "no memory for the agent's threads");
-	r = components_watch(a->components, a->loop);
-	if (r < 0)
-		return err_errno(e, r, "watch the guest's components");
-	r = make_storages(a, e);
+	r = make_parts(a, e);
 	if (r < 0)
 		return r;
-	r = start_logging(a, e);
-	if (r < 0) {
-		logging_to_console(a->logging);
-		log_error("%s", err_text(e, r)); /* the agent works without this reader */
-	}
-	r = start_forward(a, e);
-	if (r < 0)
-		log_error("%s",
-			  err_text(e, r)); /* nor does it need this one; the runtime is told */
-	r = start_passfd(a, e);
-	if (r < 0)
-		log_error("%s", err_text(e, r)); /* a request that needs it fails */
-	r = start_console(a, e);
-	if (r < 0)
-		log_error("%s", err_text(e, r)); /* it is a help, not a need */
-	r = reaper_start(a);
-	if (r == 0)
-		r = oom_start(a);
-	if (r == 0)
-		r = forget_start(a);
-	if (r == 0)
-		r = tidy_start(a);
-	if (r == 0)
-		r = copier_start(a);
-	if (r == 0 && !a->is_init)
+	if (!a->is_init)
 		r = loop_signal_new(a->loop, SIGTERM, on_signal, a, &term);
 	if (r == 0)
 		r = service_start(a, fd);
 	if (r < 0)
 		return err_errno(e, r, "start serving");
-	struct timespec up = {0};
-	(void)clock_gettime(CLOCK_BOOTTIME, &up);
-	log_info("kata-agent " AGENT_VERSION " is listening on %s, %lld.%03ld s after boot",
-		 a->options.server_addr, (long long)up.tv_sec, up.tv_nsec / 1000000);
-
+	say_ready(a);
 	struct job *j = job_new(a, NULL, NULL);
 	if (j)
 		job_start(j, modules_work, modules_done);
