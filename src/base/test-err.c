@@ -73,6 +73,8 @@ static void every_status_survives_a_round_trip(void **state)
 		assert_int_equal(status_from_errno(errno_from_status(s)), s);
 		assert_non_null(status_name(s));
 	}
+	assert_int_equal(status_from_errno(E2BIG), STATUS_INVALID_ARGUMENT);
+	assert_int_equal(status_from_errno(ENODEV), STATUS_NOT_FOUND);
 	assert_int_equal(errno_from_status(999), EIO);
 	assert_string_equal(status_name(999), "UNKNOWN");
 }
