@@ -377,8 +377,14 @@ struct rpc_frame *rpc_status_frame(uint32_t stream, int code, const char *text)
 {
 	char message[ERR_TEXT_MAX];
 
+	if (!text[0])
+		text = status_name(code);
 	rpc_text_copy(message, sizeof message, text, strlen(text));
+	for (char *p = message; (p = strpbrk(p, "\t\n"));)
+		*p = ' ';
 	size_t len = strlen(message);
+	while (len > 0 && message[len - 1] == ' ')
+		len--;
 	/* A negative number takes ten bytes, as protobuf has it for int32. */
 	uint64_t number = (uint64_t)(int64_t)code;
 	size_t status = 1 + varint_size(number) + bytes_size(len);

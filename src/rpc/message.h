@@ -61,7 +61,10 @@ void rpc_frame_set_stream(struct rpc_frame *f, uint32_t stream);
 /** Makes a response frame of success; @message may be NULL for an empty one. As above. */
 int rpc_response_frame(uint32_t stream, const ProtobufCMessage *message, struct rpc_frame **ret,
 		       size_t *ret_size);
-/** Makes a response frame of failure. NULL: no memory. */
+/**
+ * Makes a response frame of failure: the sentence as one line, or the code's name if there is none.
+ * NULL: no memory.
+ */
 struct rpc_frame *rpc_status_frame(uint32_t stream, int code, const char *text);
 
 /**

@@ -223,19 +223,31 @@ static void failures_round_trip(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
 		struct rpc_response_in in;
-		struct rpc_frame *f = rpc_status_frame(9, codes[i], "no such \xc3\xa4 \xff\n");
+		struct rpc_frame *f = rpc_status_frame(9, codes[i], "no\tsuch\n\xc3\xa4 \xff\n");
 		assert_non_null(f);
 		size_t len = f->len - RPC_HEADER_SIZE;
 		Ttrpc__Response *r = ttrpc__response__unpack(NULL, len, f->bytes + RPC_HEADER_SIZE);
 		assert_non_null(r);
 		assert_int_equal(r->status->code, codes[i]);
-		assert_string_equal(r->status->message, "no such \xc3\xa4 ?\n");
+		assert_string_equal(r->status->message, "no such \xc3\xa4 ?");
 		ttrpc__response__free_unpacked(r, NULL);
 		assert_int_equal(rpc_response_parse(f->bytes + RPC_HEADER_SIZE, len, &in), 0);
 		assert_int_equal(in.code, codes[i]);
-		assert_true(slice_is(in.message, "no such \xc3\xa4 ?\n"));
+		assert_true(slice_is(in.message, "no such \xc3\xa4 ?"));
 		rpc_frame_free(f);
 	}
+}
+
+static void a_failure_is_never_without_words(void **state)
+{
+	struct rpc_response_in in;
+	struct rpc_frame *f = rpc_status_frame(9, STATUS_NOT_FOUND, "");
+
+	assert_non_null(f);
+	assert_int_equal(
+		rpc_response_parse(f->bytes + RPC_HEADER_SIZE, f->len - RPC_HEADER_SIZE, &in), 0);
+	assert_true(slice_is(in.message, "NOT_FOUND"));
+	rpc_frame_free(f);
 }
 
 static void the_largest_response_is_exact(void **state)
@@ -321,6 +333,7 @@ int main(void)
 		cmocka_unit_test(metadata_has_a_limit),
 		cmocka_unit_test(responses_round_trip),
 		cmocka_unit_test(failures_round_trip),
+		cmocka_unit_test(a_failure_is_never_without_words),
 		cmocka_unit_test(the_largest_response_is_exact),
 		cmocka_unit_test(a_message_that_grows_too_much_is_refused),
 		cmocka_unit_test(text_is_cleaned),
