@@ -107,13 +107,16 @@ static int load_module(struct agent *a, const Grpc__KernelModule *m, struct err 
 	_cleanup_buf_ struct buf params = BUF_INIT;
 	char path[256];
 
+	if (!m->name[0] || strchr(m->name, '/'))
+		return err_set(e, -EINVAL, "kernel module \"%.100s\": not the name of one",
+			       m->name);
 	for (size_t i = 0; i < m->n_parameters; i++)
 		buf_printf(&params, "%s%s", i ? " " : "", m->parameters[i]);
 	if (buf_failed(&params))
 		return err_set(e, -ENOMEM, "no memory for the parameters of module %s", m->name);
 	int r = modules_load(a->modules, m->name, params.data, e);
 	/* built into the kernel, or loaded by whoever made the guest */
-	if (r == -ENOENT && !strchr(m->name, '/') &&
+	if (r == -ENOENT && strcmp(m->name, ".") != 0 && strcmp(m->name, "..") != 0 &&
 	    path_format(path, sizeof path, "/sys/module/%s", m->name) == 0 &&
 	    access(path, F_OK) == 0)
 		r = 0;
