@@ -178,6 +178,197 @@ static void the_environment_wins(void **state)
 	(void)unsetenv("KATA_AGENT_LOG_LEVEL");
 }
 
+/* Every parameter that there is, with a value that it takes; and words that nobody takes for one.
+ */
+static const struct {
+	const char *word;
+	size_t offset, size;
+	const char *bad[4];
+} rows[] = {
+#define AT(member) offsetof(struct agent_options, member), sizeof((struct agent_options *)0)->member
+	{"agent.log=debug", AT(log_level), {"agent.log=", "agent.log=debugs", "agent.log=7"}},
+	{"agent.config_file=/etc/agent.toml", AT(config_file), {"agent.config_file="}},
+	{"agent.server_addr=unix://@x", AT(server_addr), {"agent.server_addr="}},
+	{"agent.log_vport=1025",
+	 AT(log_vport),
+	 {"agent.log_vport=-1", "agent.log_vport=2147483648", "agent.log_vport=0x10"}},
+	{"agent.debug_console",
+	 AT(debug_console),
+	 {"agent.debug_console=", "agent.debug_console=1"}},
+	{"agent.devmode", AT(devmode), {"agent.devmode=", "agent.devmode=true"}},
+	{"agent.debug_console_vport=1026",
+	 AT(debug_console_vport),
+	 {"agent.debug_console_vport", "agent.debug_console_vport=+1"}},
+	{"agent.passfd_listener_port=1027",
+	 AT(passfd_vport),
+	 {"agent.passfd_listener_port=", "agent.passfd_listener_port=1.5"}},
+	{"agent.container_pipe_size=4096",
+	 AT(pipe_size),
+	 {"agent.container_pipe_size=4k", "agent.container_pipe_size=-1"}},
+	{"agent.hotplug_timeout=4",
+	 AT(hotplug_timeout_s),
+	 {"agent.hotplug_timeout=", "agent.hotplug_timeout=-3", "agent.hotplug_timeout=3s"}},
+	{"agent.cdh_api_timeout=51",
+	 AT(cdh_api_timeout_s),
+	 {"agent.cdh_api_timeout", "agent.cdh_api_timeout=99999999999999999999"}},
+	{"agent.image_pull_timeout=1", AT(image_pull_timeout_s), {"agent.image_pull_timeout=x"}},
+	{"agent.cdi_timeout=1", AT(cdi_timeout_s), {"agent.cdi_timeout=-"}},
+	{"agent.launch_process_timeout=1",
+	 AT(launch_process_timeout_s),
+	 {"agent.launch_process_timeout=1,5"}},
+	{"agent.secure_storage_integrity=0",
+	 AT(secure_storage_integrity),
+	 {"agent.secure_storage_integrity=", "agent.secure_storage_integrity=no",
+	  "agent.secure_storage_integrity=True"}},
+	{"systemd.unified_cgroup_hierarchy",
+	 AT(unified_cgroups),
+	 {"systemd.unified_cgroup_hierarchy=", "systemd.unified_cgroup_hierarchy=yes"}},
+	{"cgroup_no_v1=all", AT(cgroup_no_v1), {NULL}},
+	{"agent.guest_components_procs=none",
+	 AT(components_level),
+	 {"agent.guest_components_procs",
+	  "agent.guest_components_procs=", "agent.guest_components_procs=all"}},
+	{"agent.guest_components_rest_api=all",
+	 AT(rest_api),
+	 {"agent.guest_components_rest_api=", "agent.guest_components_rest_api=none"}},
+	{"agent.https_proxy=http://proxy:81", AT(https_proxy), {"agent.https_proxy="}},
+	{"agent.no_proxy=10.0.0.0/8,x", AT(no_proxy), {"agent.no_proxy"}},
+#undef AT
+};
+
+static void each_parameter_sets_its_own_field(void **state)
+{
+	struct agent_options o, expected;
+	struct complaints c;
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(parse(&o, &c, rows[i].word), 0);
+		agent_options_default(&expected);
+		assert_memory_not_equal((char *)&o + rows[i].offset,
+					(char *)&expected + rows[i].offset, rows[i].size);
+		memcpy((char *)&expected + rows[i].offset, (char *)&o + rows[i].offset,
+		       rows[i].size);
+		assert_memory_equal(&o, &expected, sizeof o);
+	}
+}
+
+/* Also after a good one, which stays; the complaint names the parameter. */
+static void a_bad_value_never_changes_a_good_one(void **state)
+{
+	struct agent_options o, expected;
+	struct complaints c;
+	char text[256], name[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		(void)parse(&expected, &c, rows[i].word);
+		for (const char *const *bad = rows[i].bad; *bad; bad++) {
+			(void)snprintf(text, sizeof text, "%s %s", rows[i].word, *bad);
+			if (parse(&o, &c, text) != 1)
+				fail_msg("%s: %d complaints", *bad, c.n);
+			assert_memory_equal(&o, &expected, sizeof o);
+			(void)snprintf(name, sizeof name, "%.*s", (int)strcspn(*bad, "="), *bad);
+			assert_non_null(strstr(c.last, name));
+		}
+	}
+}
+
+static void zero_is_the_default_for_ports_and_times(void **state)
+{
+	static const char *const words[] = {"agent.log_vport=0",
+					    "agent.debug_console_vport=0",
+					    "agent.passfd_listener_port=0",
+					    "agent.container_pipe_size=0",
+					    "agent.hotplug_timeout=0",
+					    "agent.cdh_api_timeout=0",
+					    "agent.image_pull_timeout=0",
+					    "agent.cdi_timeout=0",
+					    "agent.launch_process_timeout=0"};
+	struct agent_options o, expected;
+	struct complaints c;
+
+	agent_options_default(&expected);
+	assert_int_equal(expected.hotplug_timeout_s, 3);
+	assert_int_equal(expected.cdh_api_timeout_s, 50);
+	assert_int_equal(expected.image_pull_timeout_s, 1200);
+	assert_int_equal(expected.cdi_timeout_s, 100);
+	assert_int_equal(expected.launch_process_timeout_s, 6);
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		assert_int_equal(parse(&o, &c, words[i]), 0);
+		assert_memory_equal(&o, &expected, sizeof o);
+	}
+}
+
+static void booleans(void **state)
+{
+	static const struct {
+		const char *value;
+		bool on;
+	} words[] = {{"=true", true}, {"=false", false}, {"=1", true},
+		     {"=0", false},   {"=2", true},	 {"", true}};
+	struct agent_options o;
+	struct complaints c;
+	char text[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		(void)snprintf(text, sizeof text, "systemd.unified_cgroup_hierarchy%s",
+			       words[i].value);
+		assert_int_equal(parse(&o, &c, text), 0);
+		assert_int_equal(o.unified_cgroups, words[i].on);
+		(void)snprintf(text, sizeof text, "agent.secure_storage_integrity%s",
+			       words[i].value);
+		assert_int_equal(parse(&o, &c, text), 0);
+		assert_int_equal(o.secure_storage_integrity, words[i].on);
+	}
+}
+
+/* What is not ours is passed over in silence; what we cannot do is refused, each by its name. */
+static void the_others_are_known(void **state)
+{
+	static const char *const silent[] = {/* nobody's, or another's */
+					     "agent",
+					     "agent.",
+					     "agent.unknown=1",
+					     "agentx.log=debug",
+					     "agent.log.x=debug",
+					     "=",
+					     "==",
+					     "systemd.unit=kata-containers.target",
+					     "cgroup_no_v1",
+					     "cgroup_no_v1=memory",
+					     "agent.mem_agent_memcg_swap=true"};
+	static const char *const refused[] = {"agent.trace", "agent.visible_cdi_devices",
+					      "agent.mem_agent_enable"};
+	struct agent_options o, expected;
+	struct complaints c;
+	char text[96];
+
+	agent_options_default(&expected);
+	for (size_t i = 0; i < ARRAY_SIZE(silent); i++) {
+		if (parse(&o, &c, silent[i]) != 0)
+			fail_msg("%s: %s", silent[i], c.last);
+		assert_memory_equal(&o, &expected, sizeof o);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(refused); i++) {
+		for (int bare = 0; bare < 2; bare++) {
+			(void)snprintf(text, sizeof text, "%s%s", refused[i], bare ? "" : "=1");
+			assert_int_equal(parse(&o, &c, text), 1);
+			assert_non_null(strstr(c.last, refused[i]));
+			assert_memory_equal(&o, &expected, sizeof o);
+		}
+	}
+}
+
+static void the_last_of_two_counts(void **state)
+{
+	struct agent_options o;
+	struct complaints c;
+
+	assert_int_equal(parse(&o, &c, "agent.log_vport=1 agent.log_vport=2"), 0);
+	assert_int_equal(o.log_vport, 2);
+	assert_int_equal(parse(&o, &c, "agent.log_vport=1 agent.log_vport=0"), 0);
+	assert_int_equal(o.log_vport, 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -186,6 +377,12 @@ int main(void)
 		cmocka_unit_test(what_cannot_be_done_is_said),
 		cmocka_unit_test(components_are_chosen),
 		cmocka_unit_test(the_environment_wins),
+		cmocka_unit_test(each_parameter_sets_its_own_field),
+		cmocka_unit_test(a_bad_value_never_changes_a_good_one),
+		cmocka_unit_test(zero_is_the_default_for_ports_and_times),
+		cmocka_unit_test(booleans),
+		cmocka_unit_test(the_others_are_known),
+		cmocka_unit_test(the_last_of_two_counts),
 	};
 	return RUN_TESTS();
 }
