@@ -36,6 +36,8 @@
 #include "rpc/rpc.h"
 #include "sys/cgroup.h"
 
+#include <pthread.h>
+
 /* The shim's own limit is the kubelet's 110 pods; one pod has a handful of containers. */
 #define CONTAINERS_MAX 1024
 /* Processes that a container has or whose end nobody has collected yet. */
@@ -49,6 +51,12 @@
 struct waiter {
 	struct list link;
 	struct rpc_call *call;
+};
+
+/** What containers share of the sandbox: "" until it is made, and after it is gone. */
+struct sandbox_place {
+	char ipc_ns[160], uts_ns[160]; /* paths that pin the namespaces */
+	char hostname[65];
 };
 
 struct agent {
@@ -82,14 +90,14 @@ struct agent {
 	/* sandbox */
 	bool sandbox_created;
 	char sandbox_id[ID_MAX + 1];
-	bool sandbox_pidns;	       /* containers share one pid namespace */
-	int pidns_fd;		       /* that of the first container, or -EBADF */
-	struct storage_set held;       /* sandbox strand */
-	struct rpc_call *destroying;   /* DestroySandbox, while containers are being removed */
-	bool stopping;		       /* the loop ends because the sandbox did */
-	char ipc_ns[160], uts_ns[160]; /* "" until made; constant afterwards */
-	char hostname[65];	       /* likewise */
-	struct pod_users *users;       /* or NULL: no container has had users of its own */
+	bool sandbox_pidns;	     /* containers share one pid namespace */
+	int pidns_fd;		     /* that of the first container, or -EBADF */
+	struct storage_set held;     /* sandbox strand */
+	struct rpc_call *destroying; /* DestroySandbox, while containers are being removed */
+	bool stopping;		     /* the loop ends because the sandbox did */
+	pthread_mutex_t place_lock;  /* guards place: any strand's work may ask for it */
+	struct sandbox_place place;
+	struct pod_users *users; /* or NULL: no container has had users of its own */
 
 	/* oom.c */
 	int inotify_fd;
@@ -314,6 +322,9 @@ void sandbox_update_ephemeral_mounts(void *ctx, struct rpc_call *call);
 void sandbox_container_gone(struct agent *a);
 /** Where the sandbox' own files are: <state>/sandbox. */
 int sandbox_path(const struct agent *a, const char *name, char *dst, size_t size);
+
+/** What the pod's containers share as it is now; any thread. Its namespaces may go any time. */
+struct sandbox_place sandbox_place(struct agent *a);
 
 /* ---- copy.c ------------------------------------------------------------------------------- */
 

@@ -52,21 +52,22 @@ static int place_with_users(struct job *j, struct oci_spec *s)
 		if (r < 0)
 			return r;
 	}
-	if (join || s->hostname || !oci_spec_namespace(s, OCI_NS_UTS) || !j->agent->hostname[0])
+	struct sandbox_place p = sandbox_place(j->agent);
+	if (join || s->hostname || !oci_spec_namespace(s, OCI_NS_UTS) || !p.hostname[0])
 		return 0;
-	s->hostname = oci_arena_strdup(s->arena, j->agent->hostname);
+	s->hostname = oci_arena_strdup(s->arena, p.hostname);
 	return s->hostname ? 0 : -ENOMEM;
 }
 
 static int place_with_sandbox(struct job *j, struct oci_spec *s)
 {
-	struct agent *a = j->agent;
+	struct sandbox_place p = sandbox_place(j->agent);
 	int r = 0;
 
 	if (oci_spec_namespace(s, OCI_NS_IPC))
-		r = set_namespace(s, OCI_NS_IPC, a->ipc_ns[0] ? a->ipc_ns : NULL);
+		r = set_namespace(s, OCI_NS_IPC, p.ipc_ns[0] ? p.ipc_ns : NULL);
 	if (r == 0 && oci_spec_namespace(s, OCI_NS_UTS))
-		r = set_namespace(s, OCI_NS_UTS, a->uts_ns[0] ? a->uts_ns : NULL);
+		r = set_namespace(s, OCI_NS_UTS, p.uts_ns[0] ? p.uts_ns : NULL);
 	return r;
 }
 

@@ -238,6 +238,7 @@ static void agent_init(struct agent *a)
 	list_init(&a->containers);
 	list_init(&a->oom_waiters);
 	list_init(&a->forgotten);
+	(void)pthread_mutex_init(&a->place_lock, NULL);
 	a->pidns_fd = a->inotify_fd = a->launcher_fd = -EBADF;
 	a->is_init = getpid() == 1;
 }

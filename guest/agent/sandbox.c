@@ -47,26 +47,43 @@ static int pin(const char *kind, const char *target, struct err *e)
 	return 0;
 }
 
+struct sandbox_place sandbox_place(struct agent *a)
+{
+	pthread_mutex_lock(&a->place_lock);
+	struct sandbox_place p = a->place;
+	pthread_mutex_unlock(&a->place_lock);
+	return p;
+}
+
+/* Returns what was there before. */
+static struct sandbox_place exchange_place(struct agent *a, const struct sandbox_place *to)
+{
+	pthread_mutex_lock(&a->place_lock);
+	struct sandbox_place old = a->place;
+	a->place = *to;
+	pthread_mutex_unlock(&a->place_lock);
+	return old;
+}
+
 static int make_namespaces(struct agent *a, const char *hostname, struct err *e)
 {
-	char ipc[sizeof a->ipc_ns], uts[sizeof a->uts_ns];
+	struct sandbox_place p = {0};
 
-	int r = sandbox_path(a, "ipc", ipc, sizeof ipc);
+	int r = sandbox_path(a, "ipc", p.ipc_ns, sizeof p.ipc_ns);
 	if (r == 0)
-		r = sandbox_path(a, "uts", uts, sizeof uts);
+		r = sandbox_path(a, "uts", p.uts_ns, sizeof p.uts_ns);
 	if (r < 0)
 		return err_set(e, r, "the state directory's path is too long");
 	if (unshare(CLONE_NEWIPC | CLONE_NEWUTS) < 0)
 		return err_errno(e, -errno, "make the sandbox' ipc and uts namespaces");
 	if (hostname[0] && sethostname(hostname, strlen(hostname)) < 0)
 		return err_errno(e, -errno, "set the sandbox' host name to %s", hostname);
-	r = pin("ipc", ipc, e);
+	r = pin("ipc", p.ipc_ns, e);
 	if (r == 0)
-		r = pin("uts", uts, e);
+		r = pin("uts", p.uts_ns, e);
 	if (r == 0) {
-		memcpy(a->ipc_ns, ipc, sizeof ipc);
-		memcpy(a->uts_ns, uts, sizeof uts);
-		(void)snprintf(a->hostname, sizeof a->hostname, "%s", hostname);
+		(void)snprintf(p.hostname, sizeof p.hostname, "%s", hostname);
+		(void)exchange_place(a, &p);
 	}
 	return r;
 }
@@ -93,11 +110,12 @@ static int share_namespaces(struct agent *a, const char *hostname, struct err *e
 
 static void drop_namespaces(struct agent *a)
 {
-	if (a->ipc_ns[0])
-		(void)umount2(a->ipc_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
-	if (a->uts_ns[0])
-		(void)umount2(a->uts_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
-	a->ipc_ns[0] = a->uts_ns[0] = '\0';
+	struct sandbox_place none = {0}, old = exchange_place(a, &none);
+
+	if (old.ipc_ns[0])
+		(void)umount2(old.ipc_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
+	if (old.uts_ns[0])
+		(void)umount2(old.uts_ns, MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
 /* ---- Parts of CreateSandbox --------------------------------------------------------------- */
