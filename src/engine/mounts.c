@@ -176,13 +176,38 @@ static bool is_changed(const struct engine_mount *j)
 	return j->options.copy_up || has_labelled_queues(j);
 }
 
-/* "tmpcopyup": it begins with what it hides. */
+static bool has_option(const struct engine_mount_options *o, const char *key)
+{
+	for (size_t i = 0; i < o->n_data; i++)
+		if (strcmp(o->data[i].key, key) == 0)
+			return true;
+	return false;
+}
+
+/* "tmpcopyup": it begins with what it hides; but what the options say of its top counts. */
+static int copy_up(const struct engine_mount *j, int mount_fd, int target, struct err *e)
+{
+	const struct engine_mount_options *o = &j->options;
+	struct stat st;
+	if (fstat(mount_fd, &st) < 0)
+		return err_errno(e, -errno, "look at it");
+	int r = engine_copy_up(target, mount_fd, e);
+	if (r < 0)
+		return r;
+	if (fchownat(mount_fd, ".", has_option(o, "uid") ? st.st_uid : (uid_t)-1,
+		     has_option(o, "gid") ? st.st_gid : (gid_t)-1, 0) < 0)
+		return err_errno(e, -errno, "set the owner");
+	if (has_option(o, "mode") && fchmodat(mount_fd, ".", st.st_mode & 07777, 0) < 0)
+		return err_errno(e, -errno, "set the mode");
+	return 0;
+}
+
 static int change(const struct engine_mount *j, int mount_fd, int target, struct err *e)
 {
 	int r = has_labelled_queues(j) ? label_queues(j, mount_fd, e) : 0;
 	if (r < 0)
 		return r;
-	r = j->options.copy_up ? engine_copy_up(target, mount_fd, e) : 0;
+	r = j->options.copy_up ? copy_up(j, mount_fd, target, e) : 0;
 	if (r < 0)
 		return err_wrap(e, r, "mount %s: tmpcopyup", j->m->destination);
 	r = mountfd_set_attr(mount_fd, j->options.attr_set & MOUNT_ATTR_RDONLY, 0, false);

@@ -210,6 +210,28 @@ static void test_copy_up_of_little_and_of_much(void **state)
 	testbed_refuses(t, "true", patch, -ENOSPC, "mount /data: tmpcopyup: copy big");
 }
 
+/* What the options say of the top counts more than what was there. */
+static void test_copy_up_with_a_mode(void **state)
+{
+	struct testbed *t = *state;
+	char path[128], patch[256];
+	below(t, path, "rootfs/data");
+	assert_int_equal(mkdir(path, 0751), 0);
+	assert_int_equal(chown(path, 3, 4), 0);
+	testbed_file(t, "rootfs/data/file", "text\n", 0640);
+	static const char *const given[][2] = {
+		{"", "751 3:4\ntext\n"},
+		{",'mode=0711'", "711 3:4\ntext\n"},
+		{",'mode=1777','uid=7','ro'", "1777 7:4\ntext\n"},
+		{",'gid=8'", "751 3:8\ntext\n"},
+	};
+	for (size_t i = 0; i < ARRAY_SIZE(given); i++) {
+		(void)snprintf(patch, sizeof patch, tmp_patch, given[i][0]);
+		testbed_expect(t, "stat -c '%a %u:%g' /data; cat /data/file", patch, 0,
+			       given[i][1]);
+	}
+}
+
 /* Links of an image are copied, not followed; another mount stays what it is. */
 static void test_copy_up_stays_inside(void **state)
 {
@@ -331,6 +353,7 @@ int main(void)
 		CASE(test_mapped_owners),
 		CASE(test_mapped_trees),
 		CASE(test_copy_up),
+		CASE(test_copy_up_with_a_mode),
 		CASE(test_copy_up_of_little_and_of_much),
 		CASE(test_copy_up_stays_inside),
 		CASE(test_overlapping_destinations),
