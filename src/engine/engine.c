@@ -257,7 +257,7 @@ static int follow_create(struct engine_container *c, const char *rootfs, bool ow
 	if (r == 0 && !c->cgroup && engine_owned_open(l->proc_fd, own_pid, &c->owned) < 0)
 		r = err_set(e, -ESRCH, "the process of container %s is gone", c->id);
 	if (r == 0)
-		r = engine_trees_send(l, c->spec, rootfs, e);
+		r = engine_trees_send(l, c->spec, rootfs, c->bundle, e);
 	if (r == 0)
 		r = engine_launch_go(l, e);
 	if (r == 0)

@@ -67,7 +67,8 @@ struct engine_process {
 /**
  * Makes a container: namespaces, cgroup, rootfs, mounts, devices, masks, credentials, seccomp; its
  * init waits, fully set up, for engine_start(). @spec is borrowed and must outlive the container
- * (execs need it). @rootfs is an absolute path of this process' mount namespace. Undoes everything
+ * (execs need it). @rootfs is an absolute path of this process' mount namespace; its directory is
+ * the bundle, for hooks and for sources of binds that are relative. Undoes everything
  * on failure. The hooks prestart and createRuntime run here in the engine's own namespaces,
  * createContainer in the container's; one that fails is the failure, after which the poststop hooks
  * run. A command that does not exist

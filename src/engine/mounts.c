@@ -50,11 +50,8 @@ static int bind(const struct engine_mount *j, const char *source, struct err *e)
 {
 	const struct engine_mount_options *o = &j->options;
 	struct stat st;
-	if (source[0] != '/')
-		return err_set(e, -EINVAL, "mount %s: source %s is not an absolute path",
-			       j->m->destination, source);
 	_cleanup_close_ int own =
-		j->tree < 0 ? mountfd_clone(AT_FDCWD, source, o->recursive) : -EBADF;
+		j->tree < 0 ? engine_trees_source(j->job->bundle, source, o->recursive) : -EBADF;
 	int mount_fd = j->tree < 0 ? own : j->tree;
 	if (mount_fd < 0)
 		return err_errno(e, mount_fd, "mount %s: source %s", j->m->destination, source);

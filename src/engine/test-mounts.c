@@ -210,6 +210,28 @@ static void test_copy_up_of_little_and_of_much(void **state)
 	testbed_refuses(t, "true", patch, -ENOSPC, "mount /data: tmpcopyup: copy big");
 }
 
+/* From the bundle, says config.md of the specification; also where the engine opens it. */
+static void test_relative_sources(void **state)
+{
+	struct testbed *t = *state;
+	static const char patch[] =
+		"{'linux':{'namespaces':[{'type':'mount'},{'type':'pid'},{'type':'uts'}%s},"
+		"'mounts+':[{'destination':'/tmp','type':'bind','source':'outside',"
+		"'options':['rbind','ro']}]}";
+	char text[512];
+	testbed_file(t, "outside/of-the-bundle", "", 0644);
+	(void)snprintf(text, sizeof text, patch, "]");
+	testbed_expect(t, "ls /tmp/of*", text, 0, "/tmp/of-the-bundle\n");
+	(void)snprintf(text, sizeof text, patch,
+		       ",{'type':'user'}],'uidMappings':[{'containerID':0,'hostID':0,'size':9}],"
+		       "'gidMappings':[{'containerID':0,'hostID':0,'size':9}]");
+	testbed_expect(t, "ls /tmp/of*", text, 0, "/tmp/of-the-bundle\n");
+	testbed_refuses(t, "true",
+			"{'mounts+':[{'destination':'/tmp','type':'bind','source':'none',"
+			"'options':['bind']}]}",
+			-ENOENT, "mount /tmp: source none");
+}
+
 /* What the options say of the top counts more than what was there. */
 static void test_copy_up_with_a_mode(void **state)
 {
@@ -354,6 +376,7 @@ int main(void)
 		CASE(test_mapped_trees),
 		CASE(test_copy_up),
 		CASE(test_copy_up_with_a_mode),
+		CASE(test_relative_sources),
 		CASE(test_copy_up_of_little_and_of_much),
 		CASE(test_copy_up_stays_inside),
 		CASE(test_overlapping_destinations),

@@ -8,6 +8,7 @@
 #include "sys/userns.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -116,15 +117,23 @@ static int send_tree(const struct engine_launch *l, const struct oci_spec *spec,
 	return r < 0 ? err_errno(e, r, "hand a mount to the container's process") : 0;
 }
 
+int engine_trees_source(const char *bundle, const char *source, bool recursive)
+{
+	char path[PATH_MAX];
+	int r = source[0] == '/' ? path_format(path, sizeof path, "%s", source)
+				 : path_format(path, sizeof path, "%s/%s", bundle, source);
+	return r < 0 ? r : mountfd_clone(AT_FDCWD, path, recursive);
+}
+
 static int send_mount(const struct engine_launch *l, const struct oci_spec *spec, size_t i,
-		      const struct engine_mount_options *o, struct err *e)
+		      const char *bundle, const struct engine_mount_options *o, struct err *e)
 {
 	const struct oci_mount *m = &spec->mounts[i];
 	bool mapped = engine_mount_is_mapped(m, o);
-	if (!engine_mount_is_bind(m, o) || !m->source || m->source[0] != '/' ||
+	if (!engine_mount_is_bind(m, o) || !m->source ||
 	    (!mapped && !oci_spec_namespace(spec, OCI_NS_USER)))
 		return 0;
-	_cleanup_close_ int tree = mountfd_clone(AT_FDCWD, m->source, o->recursive);
+	_cleanup_close_ int tree = engine_trees_source(bundle, m->source, o->recursive);
 	if (tree < 0)
 		return err_errno(e, tree, "mount %s: source %s", m->destination, m->source);
 	int r = mapped ? map_ids(l, m, o, tree, e) : 0;
@@ -140,7 +149,7 @@ static int send_root(const struct engine_launch *l, const struct oci_spec *spec,
 }
 
 int engine_trees_send(const struct engine_launch *l, const struct oci_spec *spec,
-		      const char *rootfs, struct err *e)
+		      const char *rootfs, const char *bundle, struct err *e)
 {
 	int r = oci_spec_namespace(spec, OCI_NS_USER) ? send_root(l, spec, rootfs, e) : 0;
 	for (size_t i = 0; r == 0 && i < spec->n_mounts; i++) {
@@ -148,7 +157,7 @@ int engine_trees_send(const struct engine_launch *l, const struct oci_spec *spec
 		r = engine_mount_options_parse(&spec->mounts[i].options, &o, e);
 		if (r < 0)
 			return err_wrap(e, r, "mount %s", spec->mounts[i].destination);
-		r = send_mount(l, spec, i, &o, e);
+		r = send_mount(l, spec, i, bundle, &o, e);
 		engine_mount_options_free(&o);
 	}
 	return r;

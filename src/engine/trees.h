@@ -32,13 +32,16 @@ bool engine_mount_is_bind(const struct oci_mount *m, const struct engine_mount_o
  */
 int engine_trees_check(const struct oci_spec *spec, struct err *e);
 
+/** A copy of the mount at a bind's source: an absolute path, or one from the bundle. */
+int engine_trees_source(const char *bundle, const char *source, bool recursive);
+
 /**
  * Engine: opens and sends what this container needs; nothing for most. The maps of a new user
  * namespace must be written. Any thread; makes a short-lived process for each mount with maps of
  * its own, and reaps it.
  */
 int engine_trees_send(const struct engine_launch *l, const struct oci_spec *spec,
-		      const char *rootfs, struct err *e);
+		      const char *rootfs, const char *bundle, struct err *e);
 
 /** Child: keeps what has come with the number @index; -EBADMSG (and @fd closed) if it is odd. */
 int engine_trees_keep(struct engine_trees *t, size_t n_mounts, int index, int fd);
