@@ -116,6 +116,10 @@ int engine_creds_apply(int proc_fd, const struct oci_process *p, bool keep_admin
 		       struct engine_caps *ret_final, struct err *e)
 {
 	struct engine_caps own = {.permitted = 0};
+	/* capset(2) refuses that, and so does runc. */
+	if (p->caps.effective & ~p->caps.permitted)
+		return err_set(e, -EPERM,
+			       "capabilities: effective are some that are not permitted");
 	int r = get_sets(&own);
 	if (r < 0)
 		return err_errno(e, r, "read capabilities");

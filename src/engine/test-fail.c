@@ -105,6 +105,10 @@ static void test_tree(void **state)
 			"{'mounts+':[{'destination':'/x','type':'mqueue','options':["
 			"'tmpcopyup']}]}",
 			-EINVAL, "mount /x: tmpcopyup is for tmpfs");
+	testbed_refuses(*state, "true",
+			"{'process':{'capabilities':{'bounding':['CAP_KILL','CAP_CHOWN'],"
+			"'effective':['CAP_KILL','CAP_CHOWN'],'permitted':['CAP_KILL']}}}",
+			-EPERM, "effective are some that are not permitted");
 }
 
 static void test_rootfs(void **state)
