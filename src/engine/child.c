@@ -188,6 +188,8 @@ static int set_up_container(struct engine_child *c, int *pid, struct err *e)
 	int r = set_up_tree(c, e);
 	if (r == 0)
 		r = run_setup_hooks(c, pid, e);
+	if (r == 0)
+		r = engine_rootfs_finish(c->root_fd, &c->job, e);
 	if (r < 0)
 		return r;
 	at(c, ENGINE_STAGE_PIVOT);

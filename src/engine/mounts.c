@@ -167,10 +167,16 @@ static int bind_sysfs(struct engine_mount *j, struct err *e)
 	return bind(j, "/sys", e);
 }
 
+/* Devices, links and mounts come into it before it may be read-only. */
+static bool is_for_devices(const struct oci_mount *m)
+{
+	return strcmp(m->destination, "/dev") == 0 || strcmp(m->destination, "/dev/") == 0;
+}
+
 /* Is something written to the new filesystem? It is read-only only afterwards. */
 static bool is_changed(const struct engine_mount *j)
 {
-	return j->options.copy_up || has_labelled_queues(j);
+	return j->options.copy_up || has_labelled_queues(j) || is_for_devices(j->m);
 }
 
 static bool has_option(const struct engine_mount_options *o, const char *key)
@@ -207,6 +213,8 @@ static int change(const struct engine_mount *j, int mount_fd, int target, struct
 	r = j->options.copy_up ? copy_up(j, mount_fd, target, e) : 0;
 	if (r < 0)
 		return err_wrap(e, r, "mount %s: tmpcopyup", j->m->destination);
+	if (is_for_devices(j->m))
+		return 0; /* see engine_rootfs_finish() */
 	r = mountfd_set_attr(mount_fd, j->options.attr_set & MOUNT_ATTR_RDONLY, 0, false);
 	return r < 0 ? err_errno(e, r, "mount %s: make it read-only", j->m->destination) : 0;
 }
@@ -385,4 +393,27 @@ int engine_rootfs_mounts(int root_fd, const struct engine_job *job,
 			return r;
 	}
 	return 0;
+}
+
+int engine_rootfs_finish(int root_fd, const struct engine_job *job, struct err *e)
+{
+	int r = 0;
+	for (size_t i = 0; r == 0 && i < job->spec.n_mounts; i++) {
+		const struct oci_mount *m = &job->spec.mounts[i];
+		struct engine_mount_options o;
+		if (!is_for_devices(m))
+			continue;
+		r = engine_mount_options_parse(&m->options, &o, e);
+		if (r < 0)
+			return r;
+		bool seal = o.attr_set & MOUNT_ATTR_RDONLY && !engine_mount_is_bind(m, &o);
+		engine_mount_options_free(&o);
+		_cleanup_close_ int fd =
+			seal ? inroot_open(root_fd, m->destination, O_PATH) : -EBADF;
+		if (seal)
+			r = fd < 0 ? fd : mountfd_set_attr(fd, MOUNT_ATTR_RDONLY, 0, false);
+		if (r < 0)
+			err_errno(e, r, "mount %s: make it read-only", m->destination);
+	}
+	return r;
 }

@@ -14,6 +14,8 @@ int engine_rootfs_open(const struct engine_job *job, const struct engine_trees *
 /** The spec's mounts, in order. */
 int engine_rootfs_mounts(int root_fd, const struct engine_job *job,
 			 const struct engine_trees *trees, struct err *e);
+/** After devices and hooks: what is read-only only then, a /dev that is to be so. */
+int engine_rootfs_finish(int root_fd, const struct engine_job *job, struct err *e);
 /** Masked and read-only paths. */
 int engine_rootfs_mask(int root_fd, const struct engine_job *job, struct err *e);
 /** Makes it the root of the namespace, and lets go of the engine's tree. */

@@ -210,6 +210,19 @@ static void test_copy_up_of_little_and_of_much(void **state)
 	testbed_refuses(t, "true", patch, -ENOSPC, "mount /data: tmpcopyup: copy big");
 }
 
+/* It gets its devices, its terminals and other mounts first. */
+static void test_dev_read_only(void **state)
+{
+	testbed_expect(
+		*state,
+		"echo x > /dev/null; ls -1 /dev/pts; touch /dev/x; grep -c ' /dev tmpfs ro,' "
+		"/proc/mounts",
+		"{'mounts+':[{'destination':'/dev','type':'tmpfs','options':['ro','nosuid']},"
+		"{'destination':'/dev/pts','type':'devpts','options':['newinstance',"
+		"'ptmxmode=0666']}],'process':{'terminal':true}}",
+		0, "0\r\nptmx\r\ntouch: /dev/x: Read-only file system\r\n1\r\n");
+}
+
 /* From the bundle, says config.md of the specification; also where the engine opens it. */
 static void test_relative_sources(void **state)
 {
@@ -377,6 +390,7 @@ int main(void)
 		CASE(test_copy_up),
 		CASE(test_copy_up_with_a_mode),
 		CASE(test_relative_sources),
+		CASE(test_dev_read_only),
 		CASE(test_copy_up_of_little_and_of_much),
 		CASE(test_copy_up_stays_inside),
 		CASE(test_overlapping_destinations),
