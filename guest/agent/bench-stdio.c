@@ -11,9 +11,8 @@
  *	start	a process starts, says a word and ends, STARTS times; its streams are opened before
  *
  * The host's end is what the shim does: one request outstanding in each direction, reads of 1 MiB,
- * writes of what a pipe holds. Each line of JSON is a run: wall time, and the CPU time of the
- * thread that copies, of the vsock device, of the machine and of the agent in it, all in ms. Needs
- * root.
+ * writes of 256 KiB. Each line of JSON is a run: wall time, and the CPU time of the thread that
+ * copies, of the vsock device, of the machine and of the agent in it, all in ms. Needs root.
  */
 #include "base/clock.h"
 #include "base/fd.h"
@@ -32,6 +31,7 @@
 #define STREAM_PORT 1027
 #define READ_BYTES (1u << 20)
 #define PIPE_BYTES (64u << 10)
+#define WRITE_BYTES (256u << 10)
 #define ECHOES 200
 #define STARTS 20
 
@@ -169,7 +169,7 @@ static void on_written(void *arg, int r, ProtobufCMessage *m, const struct err *
 
 static void write_more(void *arg)
 {
-	static uint8_t data[PIPE_BYTES];
+	static uint8_t data[WRITE_BYTES];
 	struct copy *c = arg;
 	Grpc__WriteStreamRequest q = GRPC__WRITE_STREAM_REQUEST__INIT;
 
@@ -285,6 +285,8 @@ static double copy_bytes(bool stream, bool out)
 		       mib);
 	struct streams s = begin_process(stream, script);
 	expect(pipe2(fds, O_CLOEXEC) == 0, "pipe2");
+	if (!out)
+		(void)fcntl(fds[0], F_SETPIPE_SZ, (int)WRITE_BYTES);
 	c.pipe = fds[out ? 1 : 0];
 	expect(pthread_create(&other, NULL, out ? empty : fill, &fds[out ? 0 : 1]) == 0,
 	       "a thread");

@@ -12,8 +12,6 @@
 
 #include <string.h>
 
-#define STDIN_CHUNK (64u << 10) /* what a FIFO holds */
-
 /* How long a deletion waits for output that nobody takes, and for any at all. */
 #define DRAIN_IDLE_MS 2000
 #define DRAIN_TOTAL_MS 10000
@@ -265,8 +263,9 @@ static void on_input(void *arg)
 	struct process_io *io = arg;
 	struct in_stream *s = &io->in;
 
-	s->data = malloc(STDIN_CHUNK);
-	ssize_t n = s->data ? s->from->ops->read(s->from, s->data, STDIN_CHUNK) : -ENOMEM;
+	size_t size = agent_features(io->agent)->bulk_io ? STDIO_IN_BYTES : AGENT_PLAIN_BYTES;
+	s->data = malloc(size);
+	ssize_t n = s->data ? s->from->ops->read(s->from, s->data, size) : -ENOMEM;
 	if (n > 0) {
 		s->len = (size_t)n;
 		s->sent = 0;

@@ -26,6 +26,9 @@ struct stdio_out_ops {
 	void (*free)(struct stdio_out *o);
 };
 
+/* What one read of an input is worth asking for, since each is a request to the agent. */
+#define STDIO_IN_BYTES (256u << 10)
+
 /** Gives the input of a process. */
 struct stdio_in {
 	const struct stdio_in_ops *ops;

@@ -87,6 +87,15 @@ static const struct stdio_in_ops fifo_in_ops = {
 	fifo_in_watch, fifo_in_read, fifo_in_start, fifo_in_close, fifo_in_free,
 };
 
+/* Has the FIFO hold what one read asks for. It takes memory only for what is in it; where that is
+ * not allowed, the reads are smaller. */
+static void widen(int fd)
+{
+	int size = fcntl(fd, F_GETPIPE_SZ);
+	if (size > 0 && (unsigned)size < STDIO_IN_BYTES)
+		(void)fcntl(fd, F_SETPIPE_SZ, (int)STDIO_IN_BYTES);
+}
+
 int stdio_in_open_path(struct loop *loop, const char *path, struct stdio_in **ret, struct err *e)
 {
 	struct stat st;
@@ -98,8 +107,11 @@ int stdio_in_open_path(struct loop *loop, const char *path, struct stdio_in **re
 	i->keep_fd = -EBADF;
 	i->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	int r = i->fd < 0 ? err_errno(e, -errno, "open stdin %s", path) : 0;
-	if (r == 0 && fstat(i->fd, &st) == 0 && S_ISFIFO(st.st_mode) && !(i->path = strdup(path)))
-		r = err_set(e, -ENOMEM, "out of memory");
+	if (r == 0 && fstat(i->fd, &st) == 0 && S_ISFIFO(st.st_mode)) {
+		widen(i->fd);
+		i->path = strdup(path);
+		r = i->path ? 0 : err_set(e, -ENOMEM, "out of memory");
+	}
 	if (r == 0) {
 		r = loop_io_new(loop, i->fd, 0, on_readable, i, &i->io);
 		r = r < 0 && r != -EPERM ? err_errno(e, r, "watch stdin %s", path) : 0;

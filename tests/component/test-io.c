@@ -627,6 +627,26 @@ static void much_input_comes_through_whole(void **state)
 	close(out);
 }
 
+/* Each request to the agent is a round trip: what waits goes in one. */
+static void input_that_waits_goes_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct fifo in = make_fifo(f, "in"), o = make_fifo(f, "out");
+	size_t at = 0, len = 256 << 10;
+	int out = open_fifo(&o, O_RDONLY);
+
+	assert_int_equal(open_io(f, 0, in.path, o.path, ""), 0);
+	int fd = open_fifo(&in, O_WRONLY);
+	write_all(fd, 0, len); /* before anybody reads: the FIFO holds it */
+	start(f, 0, "cat", "");
+	read_flood(out, &at, len);
+	assert_int_equal(at, len);
+	assert_int_equal(fake_agent_calls(f->fake, "WriteStdin"), 1);
+	close(fd);
+	end(f, 0);
+	close(out);
+}
+
 static void a_terminal_has_one_output_and_no_end_of_input(void **state)
 {
 	struct fixture *f = *state;
@@ -1192,6 +1212,7 @@ int main(void)
 		TEST(close_io_without_a_writer_is_the_end),
 		TEST(a_client_that_was_there_before_the_start_has_said_all),
 		TEST(much_input_comes_through_whole),
+		TEST(input_that_waits_goes_at_once),
 		TEST(a_terminal_has_one_output_and_no_end_of_input),
 		TEST(a_file_is_made_and_appended_to),
 		TEST(a_path_that_is_missing_is_refused),
