@@ -26,7 +26,7 @@ struct engine_container {
 	int device_fd; /* the program on the cgroup */
 	enum engine_devices devices;
 	struct engine_bpf bpf;
-	char *bundle;		   /* for hooks: where the rootfs is */
+	char *bundle;		   /* for hooks: what the spec's root is below */
 	struct engine_launch init; /* its connection is open until it is started */
 	int init_pidfd;		   /* our own copy */
 	pid_t init_pid;

@@ -331,6 +331,22 @@ static int hand_out_init(struct engine_container *c, struct engine_process *ret,
 	return 0;
 }
 
+/* Leaves of @rootfs the bundle, below which @root is as the spec has it: "." is the bundle itself.
+ * An absolute one says nothing of the bundle; then it is taken to be right above. */
+static void cut_root(char *rootfs, const char *root)
+{
+	if (root[0] == '/' || strstr(root, "..")) {
+		(void)dirname(rootfs);
+		return;
+	}
+	for (root += strspn(root, "/"); *root; root += strspn(root, "/")) {
+		size_t n = strcspn(root, "/");
+		if (n != 1 || root[0] != '.')
+			(void)dirname(rootfs); /* cuts it in place */
+		root += n;
+	}
+}
+
 int engine_create(struct engine *g, const char *id, const struct oci_spec *spec, const char *rootfs,
 		  const struct engine_stdio *io, struct engine_container **ret,
 		  struct engine_process *ret_init, struct err *e)
@@ -351,7 +367,7 @@ int engine_create(struct engine *g, const char *id, const struct oci_spec *spec,
 	if (r == 0)
 		r = copy_string(rootfs, &c->bundle);
 	if (r == 0)
-		(void)dirname(c->bundle); /* cuts it in place */
+		cut_root(c->bundle, spec->root_path);
 	if (r < 0)
 		err_errno(e, r, "container %s", id);
 	if (r == 0)

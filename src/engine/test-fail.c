@@ -229,6 +229,35 @@ static void test_hooks(void **state)
 		-ETIMEDOUT, "createContainer");
 }
 
+/* The bundle is what the spec's root is below, which can be the bundle itself. */
+static void test_hooks_are_told_the_bundle(void **state)
+{
+	static const char *const roots[] = {"rootfs", "./rootfs/", ".", "/r", "%s/rootfs"};
+	struct testbed *t = *state;
+	const char *slash = strrchr(t->dir, '/');
+	char patch[1024], want[256], deep[128];
+
+	(void)snprintf(deep, sizeof deep, "%s/rootfs", slash + 1);
+	testbed_file(t, "outside/hook", "#!/bin/sh\ncat > \"$LOG\"\n", 0755);
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
+		const char *root = roots[i][0] == '%' ? deep : roots[i];
+		_cleanup_buf_ struct buf b = BUF_INIT;
+		(void)snprintf(patch, sizeof patch,
+			       "{'root':{'path':'%s'},'hooks':{'prestart':[{'path':"
+			       "'%s/outside/hook','args':['hook'],'env':['LOG=%s/outside/log',"
+			       "'PATH=/bin:/usr/bin']}]}}",
+			       root, t->dir, t->dir);
+		testbed_expect(t, "true", patch, 0, "");
+		int len = root == deep ? (int)(slash - t->dir) : (int)strlen(t->dir);
+		(void)snprintf(want, sizeof want, "\"bundle\":\"%.*s%s\"", len, t->dir,
+			       strcmp(root, ".") == 0 ? "/rootfs" : "");
+		char log[128];
+		(void)snprintf(log, sizeof log, "%s/outside/log", t->dir);
+		assert_int_equal(file_read(AT_FDCWD, log, 65536, &b), 0);
+		assert_non_null(strstr(b.data, want));
+	}
+}
+
 /* The specification has these logged; the container goes on, and so do the other hooks. */
 static void test_late_hooks_that_fail(void **state)
 {
@@ -350,6 +379,7 @@ int main(void)
 		CASE(test_kernel),
 		CASE(test_limits_beyond_our_rights),
 		CASE(test_hooks),
+		CASE(test_hooks_are_told_the_bundle),
 		CASE(test_late_hooks_that_fail),
 		CASE(test_killed_before_start),
 		CASE(test_started_twice),
