@@ -74,6 +74,15 @@ static int first_below(const char *dir, const char *prefix, char *ret, size_t si
 	return r < 0 ? r : path_format(ret, size, "%s/%s", dir, name);
 }
 
+/* A disk's node is there a moment before the disk can be opened (block/genhd.c: the device is
+ * added, then the disk; its uevent comes last). Other failures to open it are told by who needs it.
+ */
+static bool is_about_to_come(const char *node)
+{
+	_cleanup_close_ int fd = open(node, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 && errno == ENXIO;
+}
+
 /* A device that is there, by its directory's file dev ("254:16"), must have a node of that number.
  */
 static int check_node(const struct devices *d, const char *dir, const char *name,
@@ -92,7 +101,7 @@ static int check_node(const struct devices *d, const char *dir, const char *name
 		return -ENOENT;
 	if (stat(node, &st) < 0)
 		return -errno;
-	if (st.st_rdev != makedev(major, minor))
+	if (st.st_rdev != makedev(major, minor) || is_about_to_come(node))
 		return -ENOENT;
 	ret->rdev = st.st_rdev;
 	memcpy(ret->path, node, sizeof node);
@@ -128,6 +137,8 @@ static int look_node(struct devices *d, const char *source, struct device_block 
 	}
 	if (!S_ISBLK(st.st_mode))
 		return err_set(e, -EINVAL, "%s is not a block device", source);
+	if (is_about_to_come(source))
+		return err_set(e, -EAGAIN, "device %s cannot be opened", source);
 	ret->rdev = st.st_rdev;
 	(void)snprintf(ret->path, sizeof ret->path, "%s", source);
 	return 0;
