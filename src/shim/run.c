@@ -31,7 +31,7 @@
 #define WORKERS 4
 #define OPTIONS_MAX (1u << 20) /* as `start` reads */
 /* What is still to be sent at the end. Together less than `delete` waits before it kills. */
-#define EVENTS_FLUSH_MS 800
+#define EVENTS_FLUSH_MS 500
 #define REPLIES_FLUSH_MS 200
 /* containerd asks for a container as soon as it has our address. If it is killed in between, its
  * successor finds a shim without a task, which it may keep for ever. */
