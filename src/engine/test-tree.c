@@ -189,9 +189,8 @@ static void test_root_propagation(void **state)
 		{"", "/ \n/vol \n"},
 	};
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		char patch[512], bind[256];
-		(void)snprintf(bind, sizeof bind, "%s",
-			       bind_patch(*state, "/vol", "outside", "'bind'"));
+		char patch[1200];
+		const char *bind = bind_patch(*state, "/vol", "outside", "'bind'");
 		(void)snprintf(patch, sizeof patch, "{'linux':{'rootfsPropagation':'%s'},%s",
 			       cases[i].name, bind + 1);
 		testbed_expect(*state,

@@ -183,7 +183,7 @@ static const char *const words[] = {
 	"io.katacontainers.pkg.oci.container_type",
 	"pod_sandbox",
 	"cdi.k8s.io/x",
-	"package agent_policy\n",
+
 	"*filter\nCOMMIT\n",
 };
 
